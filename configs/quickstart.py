@@ -1,0 +1,27 @@
+r"""CarRacing from nothing: an expert records, a small network learns, and drives unseen tracks.
+
+Command:
+  python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
+
+Expected, on 2 CPU cores: see the README.
+"""
+
+from configs import default
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """The default configuration with CarRacing's frames and ranges."""
+    config = default.get_config()
+    config.num_steps = 1900
+
+    # The expert never steers further than 0.4 or brakes harder than 0.8: without the scale most
+    # bins would stay empty.
+    config.heads.steering.scale = 0.4
+    config.heads.brake.scale = 0.8
+
+    # The dashboard (12 rows) is cut off and the rest halved; the speed it shows is an input instead.
+    config.data.crop_bottom = 12
+    config.data.height = 42
+    config.data.width = 48
+    return config

@@ -1,0 +1,270 @@
+"""The command line: verb, configuration and flags, by absl and ml_collections.
+
+Says in one line what is wrong with it. What a verb does stands in `run.py`.
+"""
+
+import dataclasses
+import difflib
+import errno
+import os
+import runpy
+import socket
+import sys
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from absl import flags, logging
+from etils import epath
+from ml_collections import ConfigDict, config_flags
+
+from jaxdrive import logs
+from jaxdrive.errors import UsageError, UserError
+
+VERBS = ("prepare", "train", "evaluate", "drive")
+_SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """What the user asked for.
+
+    Attributes:
+      verb: One of `VERBS`.
+      config: The configuration with its overrides.
+      workdir: The run's folder; None for `prepare`.
+      flags: The other flags, by name.
+      text: The command as typed.
+    """
+
+    verb: str
+    config: dict[str, Any]
+    workdir: epath.Path | None
+    flags: Mapping[str, Any]
+    text: str
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    define: dict[str, Any] = {"flag_values": values}
+    flags.DEFINE_string("workdir", None, "Folder of the run: local, or gs://...", **define)
+    flags.DEFINE_integer("step", None, "Checkpoint to use; default: the best.", **define)
+    flags.DEFINE_list("steps", [], "drive: checkpoints to compare, e.g. 500,1000.", **define)
+    flags.DEFINE_integer("tracks", None, "drive: number of tracks, seeds 0, 1, ...", **define)
+    flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
+    flags.DEFINE_string("coordinator", None, "host:port of process 0.", **define)
+    flags.DEFINE_integer("num_processes", None, "Processes of this run.", **define)
+    flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", **define)
+
+
+def parse(argv: Sequence[str], *, help_text: str) -> Command:
+    """Reads the command line; prints the help and leaves where that is asked for.
+
+    Raises:
+      UsageError: It is wrong; the text says how, with the nearest match.
+    """
+    if len(argv) < 2 or any(word in ("-h", "--help", "help", "--helpfull") for word in argv[1:]):
+        print(help_text.strip())
+        print("\nFlags:")
+        print(_flag_help())
+        sys.exit(0)
+    verb, words = argv[1], list(argv[2:])
+    if verb not in VERBS:
+        raise UsageError(f"unknown verb {verb!r}{_nearest(verb, VERBS)}. Verbs: {', '.join(VERBS)}")
+    # The configuration's own flags are defined by its file, so that one is found first.
+    first = flags.FlagValues()
+    _define_flags(first)
+    flags.DEFINE_string("config", None, "Configuration file.", flag_values=first)
+    with _flag_errors(sorted(first)):
+        first([argv[0], *words], known_only=True)
+    workdir = epath.Path(first["workdir"].value) if first["workdir"].value else None
+    if workdir is None and verb != "prepare":
+        raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
+    values = flags.FlagValues()
+    _define_flags(values)
+    _define_config(values, verb, first["config"].value, workdir, words)
+    with _flag_errors(sorted(values)):
+        rest = values([argv[0], *words])
+    if len(rest) > 1:
+        raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
+    config = values["config"].value.to_dict()
+    config["data"]["dir"] = os.path.abspath(config["data"]["dir"])
+    others = {name: values[name].value for name in values if not name.startswith("config")}
+    return Command(verb, config, workdir, others, " ".join(["python", *argv]))
+
+
+def _flag_help() -> str:
+    values = flags.FlagValues()
+    _define_flags(values)
+    return "\n".join(f"  --{name}: {values[name].help}" for name in sorted(values))
+
+
+def _define_config(
+    values: flags.FlagValues,
+    verb: str,
+    file: str | None,
+    workdir: epath.Path | None,
+    words: Sequence[str],
+) -> None:
+    """Defines --config and its overrides from a file, or from the run in the workdir."""
+    if file is None:
+        if verb not in ("evaluate", "drive"):
+            raise UsageError(f"{verb} needs --config=FILE, e.g. --config=configs/quickstart.py")
+        assert workdir is not None
+        from jaxdrive import workdir as workdirs
+
+        config = ConfigDict(_with_tuples(workdirs.read_config(workdir)))
+        config_flags.DEFINE_config_dict("config", config, flag_values=values)
+    else:
+        config = _load_config(file)
+        config_flags.DEFINE_config_file("config", file, flag_values=values)
+    fields = _fields(config)
+    for word in words:
+        name = word.removeprefix("--").partition("=")[0]
+        if name.startswith("config.") and name.removeprefix("config.") not in fields:
+            field = name.removeprefix("config.")
+            raise UsageError(f"unknown field {name}{_nearest(field, fields, 'config.')}")
+
+
+def _load_config(file: str) -> ConfigDict:
+    path = Path(file)
+    if not path.is_file():
+        there = [str(other) for other in sorted((path.parent).glob("*.py"))]
+        raise UsageError(f"no such configuration file: {file}{_nearest(file, there)}")
+    try:
+        return runpy.run_path(file)["get_config"]()
+    except Exception as error:
+        line = traceback.extract_tb(error.__traceback__)[-1]
+        raise UsageError(
+            f"the configuration {file} fails: {type(error).__name__}: {error}"
+            f" ({line.filename}, line {line.lineno})"
+        ) from error
+
+
+def _with_tuples(value: Any) -> Any:
+    """JSON has no tuples, a configuration has no lists."""
+    if isinstance(value, Mapping):
+        return {name: _with_tuples(item) for name, item in value.items()}
+    return tuple(map(_with_tuples, value)) if isinstance(value, list) else value
+
+
+def _fields(config: ConfigDict, prefix: str = "") -> list[str]:
+    names = []
+    for name, value in config.items():
+        names.append(prefix + name)
+        if isinstance(value, ConfigDict):
+            names += _fields(value, f"{prefix}{name}.")
+    return names
+
+
+def _nearest(word: str, known: Sequence[str], prefix: str = "") -> str:
+    matches = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f": did you mean {prefix}{matches[0]}?" if matches else ""
+
+
+@contextmanager
+def _flag_errors(known: Sequence[str]) -> Iterator[None]:
+    """Turns what absl and ml_collections raise for a wrong flag into one line."""
+    try:
+        yield
+    except flags.UnrecognizedFlagError as error:
+        nearest = _nearest(error.flagname, known, "--")
+        raise UsageError(f"unknown flag --{error.flagname}{nearest}") from error
+    except (flags.Error, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise UsageError(" ".join(str(error).split())) from error
+
+
+def run(command: Command) -> int:
+    """Carries out a command; returns the exit code.
+
+    Raises:
+      UserError: Something that the user can mend went wrong.
+    """
+    logging.set_verbosity(logging.ERROR)
+    _join_processes(command.flags)
+    import jax
+
+    logs.to_console(quiet=jax.process_index() != 0)
+    with _no_space_left():
+        _dispatch(command)
+    return 0
+
+
+def _dispatch(command: Command) -> None:
+    from jaxdrive import run as verbs
+
+    config, workdir, given = command.config, command.workdir, command.flags
+    if command.verb == "prepare":
+        verbs.prepare(config)
+        return
+    assert workdir is not None
+    if command.verb == "train":
+        verbs.train(config, workdir, command=command.text)
+    elif command.verb == "evaluate":
+        verbs.evaluate(config, workdir, step=given["step"], split=given["split"])
+    else:
+        tracks = given["tracks"] or config["drive"]["tracks"]
+        if given["steps"]:
+            verbs.drive_ages(config, workdir, steps=_steps(given["steps"]), tracks=tracks)
+        else:
+            verbs.drive(config, workdir, step=given["step"], tracks=tracks)
+
+
+def _steps(words: Sequence[str]) -> list[int]:
+    if not all(word.isdigit() for word in words):
+        raise UsageError(f"--steps takes numbers with commas between them, found {','.join(words)}")
+    return [int(word) for word in words]
+
+
+def _join_processes(given: Mapping[str, Any]) -> None:
+    """Joins a run of several processes: as the flags say, or as JAX finds by itself."""
+    import jax
+
+    names = ("coordinator", "num_processes", "process_id")
+    missing = [f"--{name}" for name in names if given[name] is None]
+    if len(missing) == 3:
+        try:
+            jax.distributed.initialize()
+        except ValueError:
+            pass  # Nothing here tells of other processes.
+        return
+    if missing:
+        raise UsageError(f"a run of several processes needs {', '.join(missing)} as well")
+    if given["process_id"] == 0:
+        _check_port(given["coordinator"])
+    jax.distributed.initialize(*(given[name] for name in names))
+
+
+def _check_port(coordinator: str) -> None:
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit():
+        raise UsageError(f"--coordinator takes host:port, found {coordinator!r}")
+    try:
+        with socket.socket() as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host, int(port)))
+    except OSError as error:
+        raise UserError(
+            f"process 0 cannot listen on {coordinator} ({error.strerror}): name another port, or"
+            " end the process that uses it"
+        ) from error
+
+
+@contextmanager
+def _no_space_left() -> Iterator[None]:
+    """Says plainly that a disk is full, whichever library found out."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        full = getattr(error, "errno", None) == errno.ENOSPC
+        if not full and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        where = getattr(error, "filename", None)
+        raise UserError(
+            f"no space left on the disk{f' of {where}' if where else ''}: free some, or name other"
+            " folders with --workdir and --config.data.dir. What was complete is kept: the same"
+            " command goes on from there"
+        ) from error

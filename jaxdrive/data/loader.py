@@ -1,0 +1,135 @@
+"""Plans -> batches of pictures and targets, read ahead by grain's threads.
+
+`source(range of positions) -> map(plan) -> map(read)`: any position can be asked for, so a run
+resumes by starting the range elsewhere. A process reads only its own rows of the global batch.
+Putting batches on devices is left to `training/parallel.py`.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import grain
+import numpy as np
+
+from jaxdrive.data.balance import Plan
+from jaxdrive.data.dataset import Dataset, ImageReader
+from jaxdrive.heads import Head, targets
+
+# More positions than any run consumes; grain wants a finite range.
+_POSITIONS = 2**40
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """Which rows of every global batch this process reads: process `index` of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+    def of(self, ids: np.ndarray) -> np.ndarray:
+        """This process's share of a global batch, whose size is a multiple of `count`."""
+        size = len(ids) // self.count
+        return ids[self.index * size : (self.index + 1) * size]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Makes examples of record ids, for training and for evaluation alike.
+
+    Attributes:
+      dataset: Where labels come from.
+      reader: Where pictures come from.
+      heads: Whose targets are wanted.
+      scalars: By label name, the factor that brings a recorded scalar (speed) to about 0 to 1 when
+        it is an input beside the picture.
+    """
+
+    dataset: Dataset
+    reader: ImageReader
+    heads: Mapping[str, Head]
+    scalars: Mapping[str, float]
+
+    def inputs(self, ids: np.ndarray) -> dict[str, np.ndarray]:
+        """{"image": uint8 [n, H, W, 3], and by name each scalar, float32 [n]}."""
+        scalars = {
+            name: self.dataset.labels[name][ids] * np.float32(factor)
+            for name, factor in self.scalars.items()
+        }
+        return {"image": self.reader.read(ids), **scalars}
+
+    def targets(self, ids: np.ndarray, heads: Sequence[str]) -> dict[str, np.ndarray]:
+        """By head name, the target of every record: float32 [n]."""
+        return {
+            name: targets(self.heads[name], self.dataset.labels[self.heads[name].label][ids])
+            for name in heads
+        }
+
+
+def train_batches(
+    examples: Examples,
+    plans: Mapping[str, Plan],
+    *,
+    supervise: str,
+    position: int,
+    rows: Rows,
+    threads: int,
+    prefetch: int,
+) -> Iterator[dict[str, Any]]:
+    """Endless batches from `position` on, in order.
+
+    Args:
+      examples: Makes examples of record ids.
+      plans: By head name, which records it draws.
+      supervise: "own" gives a head's batch its own target alone, "all" every head's.
+      position: Number of the first batch.
+      rows: Which rows of it to read.
+      threads: Batches read at once.
+      prefetch: Batches read ahead.
+
+    Yields:
+      {head: {"inputs": {"image": uint8 [b, H, W, 3], scalar: float32 [b]}, "labels": {head:
+      float32 [b], scaled targets}, "record": int32 [b], "mask": bool [b]}}, b being the rows of
+      this process.
+    """
+
+    def plan(position: int) -> dict[str, np.ndarray]:
+        return {head: rows.of(plan.draw(position)) for head, plan in plans.items()}
+
+    def read(ids_by_head: dict[str, np.ndarray]) -> dict[str, Any]:
+        return {
+            head: {
+                "inputs": examples.inputs(ids),
+                "labels": examples.targets(ids, [head] if supervise == "own" else list(plans)),
+                "record": ids,
+                "mask": np.ones(len(ids), bool),
+            }
+            for head, ids in ids_by_head.items()
+        }
+
+    batches = grain.MapDataset.range(position, _POSITIONS).map(plan).map(read)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=prefetch)
+    return iter(batches.to_iter_dataset(options))
+
+
+def frame_batches(
+    examples: Examples, ids: np.ndarray, *, batch_size: int, rows: Rows, threads: int
+) -> Iterator[dict[str, np.ndarray]]:
+    """The inputs of `ids` in order, each record once; the last batch is filled with its first id.
+
+    Args:
+      examples: Makes examples of record ids.
+      ids: int32 [n].
+      batch_size: Records in a global batch.
+      rows: Which rows of it to read.
+      threads: Batches read at once.
+
+    Yields:
+      Inputs as `Examples.inputs` gives them, batch_size / rows.count of each.
+    """
+    filled = np.resize(ids, -(-len(ids) // batch_size) * batch_size)
+    batches = (
+        grain.MapDataset.source(filled.reshape(-1, batch_size)).map(rows.of).map(examples.inputs)
+    )
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=2 * threads)
+    return iter(batches.to_iter_dataset(options))

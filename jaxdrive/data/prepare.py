@@ -1,0 +1,152 @@
+"""Recordings -> a prepared dataset, once: sessions are read by worker processes under a lock.
+
+A dataset lives in `config.data.dir/<fingerprint>`, where the fingerprint covers the source and all
+that decides its frames, so that runs share it. While it is made it is called `.incomplete`; parts
+that are whole are kept when the work is interrupted, and only a finished dataset gets its name.
+"""
+
+import concurrent.futures
+import hashlib
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from jaxdrive.data import shards
+from jaxdrive.data.dataset import Dataset, open_dataset
+from jaxdrive.data.frames import Fit, Session
+from jaxdrive.data.sources import car_racing
+from jaxdrive.errors import UserError
+from jaxdrive.logs import logger, progress_bar
+
+SOURCES = {"car_racing": car_racing}
+
+
+def fit_of(data: Mapping[str, Any]) -> Fit:
+    """How `config.data` fits recorded pictures to the network."""
+    return Fit(data["crop_top"], data["crop_bottom"], data["height"], data["width"])
+
+
+def fingerprint(data: Mapping[str, Any]) -> str:
+    """Sixteen hexadecimal digits that name the dataset of `config.data`, made or not."""
+    if data["path"]:
+        return open_dataset(Path(data["path"])).manifest["fingerprint"]
+    return hashlib.sha256(json.dumps(_about(data), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _about(data: Mapping[str, Any]) -> dict[str, Any]:
+    source = _source(data)
+    return {
+        "schema_version": shards.SCHEMA_VERSION,
+        "source": data["source"],
+        "settings": source.settings(data),
+        "fit": vars(fit_of(data)),
+    }
+
+
+def _source(data: Mapping[str, Any]) -> Any:
+    if data["source"] not in SOURCES:
+        raise UserError(
+            f"config.data.source={data['source']!r} is not known: one of {', '.join(SOURCES)}"
+        )
+    return SOURCES[data["source"]]
+
+
+def prepare(data: Mapping[str, Any]) -> Dataset:
+    """The dataset of `config.data`, opened; made first where it does not exist.
+
+    Where `config.data.path` names a prepared dataset, that one is opened and nothing is made.
+    Several processes may call this at once: the first one makes it, the others wait for it; on
+    machines that share no disk each makes its own.
+
+    Raises:
+      UserError: The recordings, the settings or an existing dataset are not usable.
+    """
+    if data["path"]:
+        return open_dataset(Path(data["path"]))
+    folder = Path(data["dir"]) / fingerprint(data)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder.with_suffix(".lock")):
+        if not folder.exists():
+            _make(folder, data)
+    return open_dataset(folder)
+
+
+def _make(folder: Path, data: Mapping[str, Any]) -> None:
+    sessions = _source(data).sessions(data)
+    if not any(session.split in (None, "train") for session in sessions):
+        raise UserError("config.data holds no recording to train on: raise data.episodes above 0")
+    partial = folder.with_suffix(".incomplete")
+    if partial.exists() and not _can_go_on(partial):
+        shutil.rmtree(partial)
+    partial.mkdir(exist_ok=True)
+    _check_room(partial, data)
+    logger.info("Preparing %d sessions in %s", len(sessions), folder)
+    _write_sessions(partial, sessions, fit_of(data))
+    about = {"fingerprint": folder.name} | _about(data)
+    shards.assemble(partial, sessions=len(sessions), fit=fit_of(data), about=about)
+    partial.rename(folder)
+
+
+def _can_go_on(partial: Path) -> bool:
+    """Whether only parts lie in an interrupted dataset; past that it was about to be joined."""
+    return all(path.name.startswith("part-") for path in partial.iterdir())
+
+
+def _check_room(folder: Path, data: Mapping[str, Any]) -> None:
+    fit = fit_of(data)
+    # One session's worth is the least that has to fit; the exact need is known only at the end.
+    need = 1000 * fit.height * fit.width * 3
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"no space left for a dataset in {folder.parent}: {free / 1e6:.0f} MB are free, more"
+            f" than {need / 1e6:.0f} MB are needed. Free some, or name another --config.data.dir;"
+            " what is prepared so far is kept"
+        )
+
+
+def _write_sessions(folder: Path, sessions: list[Session], fit: Fit) -> None:
+    missing = [
+        index for index in range(len(sessions)) if not shards.part_table(folder, index).exists()
+    ]
+    if len(missing) < len(sessions):
+        logger.info("Going on: %d sessions are there", len(sessions) - len(missing))
+    workers = min(len(missing), os.cpu_count() or 1) or 1
+    pool = concurrent.futures.ProcessPoolExecutor(
+        workers, multiprocessing.get_context("spawn"), initializer=_start_worker
+    )
+    progress = progress_bar(total=len(missing), description="prepare", unit="session")
+    frames = 0
+    try:
+        futures = [
+            pool.submit(shards.write_session, folder, index, sessions[index], fit)
+            for index in missing
+        ]
+        for future in concurrent.futures.as_completed(futures):
+            frames += future.result()
+            progress.set_postfix(frames=frames, refresh=False)
+            progress.update()
+    finally:
+        progress.close()
+        pool.shutdown(cancel_futures=True)
+
+
+def _start_worker() -> None:
+    """Leaves Ctrl-C to the parent, and does not outlive it however it ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -1,0 +1,65 @@
+"""Sessions that an expert drives in Gymnasium's CarRacing, one a track, recorded on demand.
+
+The expert and the simulator stand in `simulators/`; this file says which tracks are for what.
+"""
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from jaxdrive.data.frames import Frame, Session
+
+# Raise when the recorder or its expert changes what they record: older datasets are then not
+# taken for new ones.
+RECORDING_VERSION = 1
+
+# Tracks 0 to 99 are left for driving tests.
+_FIRST_SEED = {"train": 1000, "validation": 6000, "test": 7000}
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `config.data` decides the recorded frames: part of the dataset's fingerprint."""
+    names = ("episodes", "validation_episodes", "test_episodes", "noise", "action_repeat")
+    return {name: config[name] for name in (*names, "max_steps")} | {
+        "recording_version": RECORDING_VERSION
+    }
+
+
+def sessions(config: Mapping[str, Any]) -> list[Session]:
+    """One session an episode: `config.data.episodes` for training and those to be held out."""
+    counts = {
+        "train": config["episodes"],
+        "validation": config["validation_episodes"],
+        "test": config["test_episodes"],
+    }
+    return [
+        Session(
+            name=f"car_racing-{seed}",
+            split=split,
+            read=functools.partial(
+                _read,
+                seed=seed,
+                noise=config["noise"],
+                action_repeat=config["action_repeat"],
+                max_steps=config["max_steps"],
+            ),
+        )
+        for split, count in counts.items()
+        for seed in range(_FIRST_SEED[split], _FIRST_SEED[split] + count)
+    ]
+
+
+def _read(*, seed: int, noise: float, action_repeat: int, max_steps: int) -> Iterator[Frame]:
+    from jaxdrive.simulators import recorder
+
+    episode = recorder.record_episode(
+        seed=seed, noise=noise, action_repeat=action_repeat, max_steps=max_steps
+    )
+    for index, snapshot in enumerate(episode):
+        yield Frame(
+            image=snapshot.image,
+            labels={**snapshot.controls, "speed": snapshot.speed},
+            time=snapshot.time,
+            camera="center",
+            origin=f"CarRacing track {seed}, frame {index}",
+        )

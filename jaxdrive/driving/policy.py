@@ -1,0 +1,94 @@
+"""A checkpoint -> controls: what a car, a simulator or a server needs to be driven.
+
+Pictures are fitted as in training; nothing here knows where they come from.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from jaxdrive.data.frames import Fit, fit_image
+from jaxdrive.data.prepare import fit_of
+from jaxdrive.heads import Head, controls
+from jaxdrive.training import checkpoint
+from jaxdrive.training.parts import Network, make_network
+from jaxdrive.training.step import make_predict_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Policy:
+    """A network at the wheel, on one device.
+
+    Attributes:
+      step: Updates that it was trained for.
+      heads: By name.
+      fit: How a camera's picture becomes the network's.
+      scalars: By name, the factor of every scalar input.
+      predict: inputs -> {head: [n]}.
+    """
+
+    step: int
+    heads: Mapping[str, Head]
+    fit: Fit
+    scalars: Mapping[str, float]
+    predict: Callable[[Any], Any]
+
+    def __call__(
+        self, images: Sequence[np.ndarray], scalars: Mapping[str, Sequence[float]], *, rows: int
+    ) -> dict[str, np.ndarray]:
+        """Controls for n pictures.
+
+        Args:
+          images: n pictures as the camera gives them, each uint8 [H, W, 3].
+          scalars: By name, n values in the unit in which they were recorded.
+          rows: Size to which the n are filled up, so that the network compiles once.
+
+        Returns:
+          By head name, float32 [n], in the label's unit and range.
+        """
+        filling = [0] * (rows - len(images))
+        fitted = [fit_image(image, self.fit) for image in images]
+        inputs: dict[str, Any] = {"image": np.stack(fitted + [fitted[0]] * len(filling))}
+        for name, factor in self.scalars.items():
+            inputs[name] = np.asarray([*scalars[name], *filling], np.float32) * np.float32(factor)
+        predictions = jax.device_get(self.predict(inputs))
+        return {
+            name: controls(head, predictions[name][: len(images)])
+            for name, head in self.heads.items()
+        }
+
+
+def load_policy(config: Mapping[str, Any], workdir: epath.Path, step: int | None) -> Policy:
+    """The policy of a checkpoint in `workdir`: of `step`, or the best, or the latest.
+
+    Every process of a run has to call this; each gets a policy on its own first device.
+
+    Raises:
+      UserError: There is no such checkpoint, or it cannot be read.
+    """
+    fit = fit_of(config["data"])
+    network = make_network(config, (fit.height, fit.width, 3))
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        chosen = checkpoint.choose_step(manager, step)
+        restored = checkpoint.restore_model(
+            manager, chosen, network.template, network.partition.state_sharding
+        )
+    return Policy(
+        step=chosen,
+        heads=network.heads,
+        fit=fit,
+        scalars=dict(config["scalars"]),
+        predict=_predict_on_one_device(network, restored),
+    )
+
+
+def _predict_on_one_device(network: Network, restored: Any) -> Callable[[Any], Any]:
+    device = jax.local_devices()[0]
+    host = jax.tree.map(lambda array: np.asarray(array.addressable_data(0)), restored)
+    variables = jax.device_put(host, device)
+    predict = jax.jit(make_predict_step(network.model))
+    return lambda inputs: predict(variables, jax.device_put(inputs, device))

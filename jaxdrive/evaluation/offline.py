@@ -1,0 +1,87 @@
+"""What a checkpoint is worth on recorded frames that it never saw: `evaluation.json`."""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from etils import epath
+
+from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.split import SPLITS
+from jaxdrive.errors import UserError
+from jaxdrive.training import checkpoint, metrics
+from jaxdrive.training.heldout import predict_frames
+from jaxdrive.training.parts import make_examples, make_network
+
+FILE = "evaluation.json"
+
+
+def evaluate(
+    config: Mapping[str, Any],
+    workdir: epath.Path,
+    dataset: Dataset,
+    *,
+    step: int | None,
+    split: str,
+) -> dict[str, Any]:
+    """Scores one checkpoint on one split.
+
+    Args:
+      config: Of the run.
+      workdir: Of the run.
+      dataset: Its own or another one with the same labels.
+      step: Which checkpoint; None takes the best, or the latest where none was measured.
+      split: Which frames.
+
+    Returns:
+      {"step", "split", "frames", "images_per_second", "heads": {head: see `metrics.score`}}.
+
+    Raises:
+      UserError: There is no such checkpoint or the split is empty.
+    """
+    ids = dataset.ids(split)
+    if not len(ids):
+        counts = ", ".join(f"{name}: {len(dataset.ids(name))}" for name in SPLITS)
+        raise UserError(
+            f"the dataset in {dataset.path} has no {split} frames ({counts}): use --split"
+        )
+    network = make_network(config, dataset.image_shape)
+    examples = make_examples(config, dataset, network.heads)
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        chosen = checkpoint.choose_step(manager, step)
+        restored = checkpoint.restore_model(
+            manager, chosen, network.template, network.partition.state_sharding
+        )
+    variables = network.partition.put_state(restored)
+
+    def predict(records: Any) -> dict[str, Any]:
+        return predict_frames(
+            network.predict,
+            network.partition,
+            variables,
+            examples,
+            records,
+            threads=config["loader"]["threads"],
+        )
+
+    predict(ids[:1])  # Compiles, which is no part of the speed of evaluation.
+    started = time.perf_counter()
+    predictions = predict(ids)
+    seconds = time.perf_counter() - started
+    labels = {name: values[ids] for name, values in dataset.labels.items()}
+    return {
+        "step": chosen,
+        "split": split,
+        "frames": len(ids),
+        "images_per_second": len(ids) / seconds,
+        "heads": metrics.scores_of(network.heads, predictions, labels),
+    }
+
+
+def table(result: Mapping[str, Any]) -> list[str]:
+    """Lines of text: losses, errors and skills of every head."""
+    return [
+        f"step {result['step']} on {result['frames']} {result['split']} frames"
+        f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",
+        *metrics.table(result["heads"]),
+    ]

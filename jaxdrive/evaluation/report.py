@@ -1,0 +1,258 @@
+"""The report of a run: what stands in a workdir, as one page that opens anywhere.
+
+`write_report` reads the files that the other verbs left in the workdir, has the pictures drawn by
+plots.py and fills report.html.j2. It computes nothing about the model: what is missing is not made
+here, the page names the command that makes it. Imports no JAX, so a report costs seconds.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import importlib.resources
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jinja2
+from etils import epath
+from matplotlib.figure import Figure
+
+from jaxdrive.evaluation import plots, results, wording
+from jaxdrive.evaluation.results import Json
+
+
+def write_report(workdir: epath.Path) -> epath.Path:
+    """Writes `report.html` into the workdir, replacing the last one only when the new one is whole.
+
+    Args:
+      workdir: directory of a run, local or in a bucket. Of config.json, run.json, metrics.jsonl,
+        balance.json, evaluation.json, drive.json, drive_steps.json and drive.mp4 any may be
+        missing; the page then says which command makes what it cannot show.
+
+    Returns:
+      The path of the page: one file without references to others, videos and pictures inside.
+
+    Raises:
+      UserError: a file of the workdir is no JSON, or its parts do not fit together.
+    """
+    template = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template.filters.update(number=wording.number, skill=wording.signed, percent=wording.percent)
+    text = importlib.resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
+    page = template.from_string(text).render(_content(epath.Path(workdir)))
+
+    target = epath.Path(workdir) / "report.html"
+    unfinished = target.with_name("report.html.unfinished")
+    unfinished.write_bytes(page.encode("utf-8"))
+    unfinished.replace(target)
+    return target
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure for the page: its address (a `data:` URI) and its words for who cannot see it."""
+
+    uri: str
+    description: str
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadVerdict:
+    """What the page says at its top about one head.
+
+    Attributes:
+      name: the head.
+      colour: its colour in every picture.
+      balanced: skill over bins; None where the label is constant or nothing was measured.
+      natural: skill over frames as recorded; None as above.
+      words: the verdict in plain words.
+      level: "good", "fair", "poor" or "unknown", for the colour of the words.
+    """
+
+    name: str
+    colour: str
+    balanced: float | None
+    natural: float | None
+    words: str
+    level: str
+
+
+def _content(workdir: epath.Path) -> Json:
+    """Everything the template names."""
+    content: Json = {name: results.read_json(workdir / f"{name}.json") for name in _FILES}
+    lines = results.read_lines(workdir / "metrics.jsonl")
+    heads = results.head_names(content, lines)
+    drawn = {head: results.draws(lines, head, content["balance"]) for head in heads}
+    verdict, level = wording.driving_in_words(content["drive"])
+    with plots.style():
+        pictures = _pictures(content, lines, plots.head_colours(heads), drawn)
+    return content | {
+        "name": workdir.name,
+        "commands": {
+            verb: f"python launch.py {verb} --workdir={shlex.quote(str(workdir))}"
+            for verb in ("train", "evaluate", "drive")
+        },
+        "heads": heads,
+        "lines": lines,
+        "medians": {key: results.median(lines, key) for key in _SPEED},
+        "drawn_shares": {head: plots.percentages(d) for head, d in drawn.items() if d is not None},
+        "head_verdicts": _head_verdicts(content["evaluation"], lines, heads),
+        "verdict": verdict,
+        "level": level,
+        "thresholds": {
+            "learned": wording.LEARNED_SKILL,
+            "weak": wording.WEAK_SKILL,
+            "solved": wording.SOLVED_SCORE,
+        },
+        "pictures": pictures,
+        "video": _video_uri(workdir / "drive.mp4"),
+        "config_rows": list(_indented_rows(content["config"] or {})),
+        "facts": _facts(content["run"] or {}),
+    }
+
+
+_FILES = ("config", "run", "balance", "evaluation", "drive", "drive_steps")
+_SPEED = ("train/images_per_second", "train/waiting_share")
+
+
+def _head_verdicts(
+    evaluation: Json | None, lines: Sequence[Json], heads: Sequence[str]
+) -> list[HeadVerdict]:
+    """Skill on evaluated frames; before evaluation, the last one measured while training."""
+    verdicts = []
+    for head, colour in plots.head_colours(heads).items():
+        natural, measured = None, True
+        if evaluation is not None and head in evaluation["heads"]:
+            natural = evaluation["heads"][head]["natural"]["skill"]
+            balanced = evaluation["heads"][head]["balanced"]["skill"]
+        else:
+            key = f"validation/{head}/skill"
+            values = [line[key] for line in lines if key in line]
+            measured, balanced = bool(values), values[-1] if values else None
+        words, level = (
+            wording.skill_in_words(balanced) if measured else ("not measured yet", "unknown")
+        )
+        verdicts.append(HeadVerdict(head, colour, balanced, natural, words, level))
+    return verdicts
+
+
+def _pictures(
+    content: Mapping[str, Any],
+    lines: Sequence[Json],
+    colours: Mapping[str, str],
+    drawn: Mapping[str, list[int] | None],
+) -> dict[str, list[Picture]]:
+    """The pictures of each section, none where its file is missing."""
+    balanced = (content["balance"] or {}).get("heads", {})
+    evaluated = (content["evaluation"] or {}).get("heads", {})
+    drive, ages = content["drive"], content["drive_steps"]
+    figures = {
+        "scores": [plots.track_scores(drive)] if drive else [],
+        "ages": [plots.scores_by_age(ages["ages"])] if ages else [],
+        "curves": [plots.learning_curves(lines, *item) for item in colours.items() if lines],
+        "optimiser": _optimiser_figures(lines) if lines else [],
+        "speed": _speed_figures(lines) if lines else [],
+        "labels": [
+            plots.labels_recorded_and_drawn(balanced[head], drawn[head], head, colour)
+            for head, colour in colours.items()
+            if head in balanced
+        ],
+        "errors": [
+            plots.error_per_bin(
+                evaluated[head],
+                head,
+                balanced.get(head, {}).get("unit", "unit as recorded"),
+                colour,
+            )
+            for head, colour in colours.items()
+            if head in evaluated
+        ],
+    }
+    return {section: [_picture(figure) for figure in some] for section, some in figures.items()}
+
+
+def _optimiser_figures(lines: Sequence[Json]) -> list[Figure]:
+    return [
+        plots.over_steps(lines, "train/learning_rate", title="Learning rate", y="learning rate"),
+        plots.over_steps(
+            lines,
+            "train/gradient_norm",
+            title="Size of the gradient",
+            y="gradient norm",
+            log=True,
+        ),
+    ]
+
+
+def _speed_figures(lines: Sequence[Json]) -> list[Figure]:
+    speed, waiting = _SPEED
+    return [
+        plots.over_steps(lines, speed, title="Training speed", y="images per second"),
+        plots.over_steps(
+            lines, waiting, title="Waiting for data", y="share of time (%)", factor=100
+        ),
+    ]
+
+
+def _picture(figure: Figure) -> Picture:
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    return Picture(plots.svg_data_uri(figure), "Plot: " + "; ".join(titles))
+
+
+def _video_uri(path: epath.Path) -> str | None:
+    if not path.exists():
+        return None
+    return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _indented_rows(
+    config: Mapping[str, Any], depth: int = 0
+) -> Iterator[tuple[int, str, str | None]]:
+    """(depth, name, value) of every field; a group's value is None, and its fields follow."""
+    for name, value in config.items():
+        if isinstance(value, dict) and value:
+            yield depth, name, None
+            yield from _indented_rows(value, depth + 1)
+        else:
+            yield depth, name, value if isinstance(value, str) else json.dumps(value)
+
+
+def _facts(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    """run.json as tables of name and text; what a run has not written yet is left out."""
+    texts: dict[str, Callable[[Any], str]] = {
+        "bytes": wording.size,
+        "memory_bytes": wording.size,
+        "frames": _counts,
+        "devices": _devices,
+    }
+    facts: dict[str, list[tuple[str, str]]] = {"Run": []}
+    for name, value in run.items():
+        if name == "wall_time_seconds":
+            times = value | {"together": sum(value.values())}
+            facts["Wall time"] = [
+                (verb, wording.duration(seconds)) for verb, seconds in times.items()
+            ]
+        elif isinstance(value, dict):
+            facts[name.capitalize()] = [
+                (field.replace("_bytes", ""), texts.get(field, _text)(item))
+                for field, item in value.items()
+            ]
+        else:
+            facts["Run"].append((name, _text(value)))
+    return {title: rows for title, rows in facts.items() if rows}
+
+
+def _text(value: Any) -> str:
+    return wording.number(value) if isinstance(value, int | float) else str(value)
+
+
+def _counts(frames: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {split}" for split, count in frames.items())
+
+
+def _devices(names: Sequence[str]) -> str:
+    """All names, or of a large machine the first and their number."""
+    return ", ".join(names) if len(names) <= 4 else f"{names[0]}, ... ({len(names)} in all)"

@@ -1,0 +1,87 @@
+"""How the report says things: results in plain words, numbers as text.
+
+The words are for a reader who has never seen the project; their borders stand here once, and the
+page explains them from here. Nothing here reads files or knows the page: that is report.py.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+# A head that keeps to the best constant scatters within a few hundredths of zero.
+LEARNED_SKILL = 0.30
+WEAK_SKILL = 0.05
+# CarRacing's own border, https://gymnasium.farama.org/environments/box2d/car_racing/
+SOLVED_SCORE = 900.0
+
+NO_SKILL = "constant label, no skill"
+ABSENT = "\N{EN DASH}"
+
+
+def skill_in_words(skill: float | None) -> tuple[str, str]:
+    """Plain words for a skill, and their level: "good", "fair", "poor" or "unknown".
+
+    Args:
+      skill: 1 - loss / loss of the best constant; None where the label is constant, so that the
+        best constant makes no error and there is nothing to compare with.
+    """
+    if skill is None:
+        return NO_SKILL, "unknown"
+    if math.isnan(skill):
+        return "not a number: the training diverged", "poor"
+    if skill >= LEARNED_SKILL:
+        return "learned", "good"
+    if skill >= WEAK_SKILL:
+        return "weak", "fair"
+    return "no better than a constant", "poor"
+
+
+def driving_in_words(drive: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Plain words for what drive.json holds (None: not driven), and their level as above."""
+    if drive is None:
+        return "Not driven yet", "unknown"
+    if drive["mean"] >= SOLVED_SCORE:
+        return "It drives: the task counts as solved", "good"
+    if 2 * drive["finished"] >= len(drive["tracks"]):
+        return "It drives, but not yet well enough to count as solved", "fair"
+    return "It does not hold the road yet", "poor"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with `digits` significant digits; thousands in full; a dash for None."""
+    if value is None:
+        return ABSENT
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:#.{digits}g}".removesuffix(".")
+
+
+def signed(skill: float | None, decimals: int = 3) -> str:
+    """A skill with its sign, or what None means."""
+    if skill is None:
+        return NO_SKILL
+    return f"{skill:+.{decimals}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def percent(share: float | None) -> str:
+    """A share of 1 as a percentage with one decimal; a dash for None."""
+    return ABSENT if share is None else f"{100 * share:.1f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units that matter: 4.2 s, 2 min 5 s, 3 h 20 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units: 512 B, 1.5 GB."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"

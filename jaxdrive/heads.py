@@ -1,0 +1,179 @@
+"""What one output of the network is: its label, its range, its bins. Data, not code.
+
+A head reads one recorded label (steering, say), scales it to its own range (the *target*, which the
+network learns) and scales the network's answer back to a *control*. Bins divide the range of the
+target; balancing draws by them and evaluation reports by them, so both share the functions here.
+How a head is computed stands in `models/`, how it is scored in `training/`.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxdrive.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Bins:
+    """A division of a target's range.
+
+    Attributes:
+      edges: Ascending borders, the ends of the range included.
+      atoms: Those edges that are a bin of their own (exactly 0.0, exactly 1.0). An edge that is no
+        atom belongs to the interval on its side away from zero's, so that the bins of -y mirror
+        those of y; the ends of the range belong to their only interval.
+    """
+
+    edges: tuple[float, ...]
+    atoms: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(self.edges) < 2 or any(
+            a >= b for a, b in zip(self.edges, self.edges[1:], strict=False)
+        ):
+            raise UserError(f"bins need at least two ascending edges, found {self.edges}")
+        strangers = set(self.atoms) - set(self.edges)
+        if strangers:
+            raise UserError(f"bins: the exact values {sorted(strangers)} are not among the edges")
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """(low, high) of every bin in ascending order; low equals high where the bin is an atom."""
+        spans = []
+        for index, edge in enumerate(self.edges):
+            if index:
+                spans.append((self.edges[index - 1], edge))
+            if edge in self.atoms:
+                spans.append((edge, edge))
+        return tuple(spans)
+
+    @functools.cached_property
+    def lookup(self) -> np.ndarray:
+        """The bin by rank code: int64 [2 * edges + 1].
+
+        The code of a value is the sum of its left and right ranks among the edges: odd on an edge,
+        even between two, so that both cases are one look-up, on the host and on a device.
+        """
+        spans = list(self.spans)
+        table = np.zeros(2 * len(self.edges) + 1, np.int64)
+        for rank, edge in enumerate(self.edges):
+            below = spans.index((self.edges[rank - 1], edge)) if rank else None
+            inner = rank + 1 < len(self.edges)
+            above = spans.index((edge, self.edges[rank + 1])) if inner else None
+            owner = below if above is None or (below is not None and edge > 0) else above
+            if edge in self.atoms:
+                owner = spans.index((edge, edge))
+            table[2 * rank + 1] = owner
+            if above is not None:
+                table[2 * rank + 2] = above
+        table[0], table[-1] = table[1], table[-2]
+        return table
+
+    def __len__(self) -> int:
+        return len(self.spans)
+
+
+def fixed_width_bins(*, low: float, high: float, width: float, atoms: tuple[float, ...]) -> Bins:
+    """Bins of one width from `low` to `high`, with `atoms` as bins of their own."""
+    count = round((high - low) / width)
+    edges = tuple(round(low + index * width, 9) for index in range(count + 1))
+    return Bins(edges=edges, atoms=atoms)
+
+
+def bin_index(bins: Bins, targets: np.ndarray) -> np.ndarray:
+    """The bin of every target: int64, same shape.
+
+    Targets outside the range fall into the first or the last bin. Comparisons are made in float32,
+    in which targets are kept, so that every user of a target finds the same bin.
+    """
+    edges = np.asarray(bins.edges, np.float32)
+    targets = np.clip(np.asarray(targets, np.float32), edges[0], edges[-1])
+    left, right = (np.searchsorted(edges, targets, side=side) for side in ("left", "right"))
+    return bins.lookup[left + right]
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """One output of the network.
+
+    Attributes:
+      name: The head's name, and the control's (steering, throttle, brake).
+      label: The recorded label it learns.
+      scale: Largest absolute value of the label that occurs; target = label / scale.
+      low: Lower end of the target's range.
+      high: Upper end of the target's range.
+      bins: Division of [low, high] for balancing and for reports.
+      unit: Unit of the label, for axes and tables.
+    """
+
+    name: str
+    label: str
+    scale: float
+    low: float
+    high: float
+    bins: Bins
+    unit: str
+
+    def __post_init__(self) -> None:
+        if not self.scale > 0:
+            raise UserError(f"heads.{self.name}.scale must be positive, found {self.scale}")
+        if (self.bins.edges[0], self.bins.edges[-1]) != (self.low, self.high):
+            raise UserError(
+                f"heads.{self.name}.bins cover [{self.bins.edges[0]}, {self.bins.edges[-1]}], but"
+                f" the head's range is [{self.low}, {self.high}]: make the two the same"
+            )
+
+
+def targets(head: Head, labels: np.ndarray) -> np.ndarray:
+    """What the head learns from recorded labels: float32 in [head.low, head.high], same shape."""
+    scaled = np.asarray(labels, np.float32) / np.float32(head.scale)
+    return np.clip(scaled, np.float32(head.low), np.float32(head.high))
+
+
+def controls(head: Head, predictions: np.ndarray) -> np.ndarray:
+    """Predictions of the network in the label's own unit and range, float32, same shape."""
+    clipped = np.clip(np.asarray(predictions, np.float32), head.low, head.high)
+    return (clipped * np.float32(head.scale)).astype(np.float32)
+
+
+def bin_texts(head: Head) -> list[str]:
+    """How to write every bin in the label's own unit: "0.2" for an exact value, else "0.1 to 0.2"."""
+    texts = []
+    for low, high in head.bins.spans:
+        first, last = (f"{value * head.scale:.4g}" for value in (low, high))
+        texts.append(f"exactly {first}" if low == high else f"{first} to {last}")
+    return texts
+
+
+def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
+    """The heads of a configuration, in the order in which they are written there.
+
+    Args:
+      config: `config.heads`: by head name, the fields of `Head`, with bins as {edges, atoms}.
+
+    Raises:
+      UserError: A field is missing, bins do not fit the range, or there is no head at all.
+    """
+    if not config:
+        raise UserError("config.heads is empty: name at least one head")
+    heads = {}
+    for name, fields in config.items():
+        try:
+            heads[name] = Head(
+                name=name,
+                label=fields["label"],
+                scale=float(fields["scale"]),
+                low=float(fields["low"]),
+                high=float(fields["high"]),
+                bins=Bins(
+                    edges=tuple(map(float, fields["bins"]["edges"])),
+                    atoms=tuple(map(float, fields["bins"]["atoms"])),
+                ),
+                unit=fields["unit"],
+            )
+        except KeyError as error:
+            raise UserError(f"config.heads.{name} has no field {error}") from error
+    return heads

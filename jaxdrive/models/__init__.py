@@ -1,0 +1,1 @@
+"""The network: backbone, common part and heads."""

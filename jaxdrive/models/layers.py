@@ -1,0 +1,54 @@
+"""Layers that Flax does not have in the form needed here."""
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+
+class BatchNorm(nn.Module):
+    """Batch normalisation (Ioffe and Szegedy, 2015) with statistics for each of several groups.
+
+    The batch is `groups` equal sub-batches one after the other, one for each head. Every group is
+    normalised by its own mean and variance, and the moving averages take the groups in order, so
+    that one pass over all heads equals separate passes one after the other.
+
+    Statistics keep the dtype that they were restored or cast to (Flax's own layer forces float32).
+
+    Attributes:
+      momentum: Share of a moving average that one update keeps.
+      epsilon: Added to the variance.
+      axis_name: The device axis over which statistics are averaged; None keeps them per device.
+    """
+
+    momentum: float
+    epsilon: float
+    axis_name: str | None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool, groups: int = 1) -> jax.Array:
+        """Normalises `x` [groups * B, ..., C] over all axes but the last; same shape and dtype."""
+        channels = x.shape[-1]
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
+        moving_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
+        if not train:
+            factor = scale * jax.lax.rsqrt(moving_variance.value + self.epsilon)
+            return (x - moving_mean.value) * factor + bias
+
+        grouped = x.reshape(groups, -1, channels)
+        mean = self._average(grouped.mean(axis=1, keepdims=True))
+        variance = self._average(jnp.square(grouped - mean).mean(axis=1, keepdims=True))
+        if not self.is_initializing():
+            for group in range(groups):
+                for moving, now in ((moving_mean, mean), (moving_variance, variance)):
+                    moving.value = (
+                        self.momentum * moving.value + (1 - self.momentum) * now[group, 0]
+                    )
+        normalised = (grouped - mean) * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
+        return normalised.reshape(x.shape)
+
+    def _average(self, value: jax.Array) -> jax.Array:
+        if self.axis_name is None or self.is_initializing():
+            return value
+        return jax.lax.pmean(value, self.axis_name)

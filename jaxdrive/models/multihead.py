@@ -1,0 +1,114 @@
+"""The whole network: backbone, common part, and a column of layers for every head.
+
+What an input or a head means is left to `heads.py` and the loader: here are only arrays by name.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxdrive.errors import UserError
+from jaxdrive.models.layers import BatchNorm
+from jaxdrive.models.small import SmallNet
+
+
+class MultiHead(nn.Module):
+    """A backbone whose features, joined by scalar inputs, feed a common part and then each head.
+
+    Attributes:
+      backbone: Maps (pictures, train, groups) to features [n, F].
+      common: Widths of the common dense layers.
+      heads: By head name, the widths of its dense layers before the linear output.
+    """
+
+    backbone: nn.Module
+    common: Sequence[int]
+    heads: Mapping[str, Sequence[int]]
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Mapping[str, jax.Array],
+        *,
+        train: bool,
+        groups: int = 1,
+        rows: Mapping[str, slice] | None = None,
+    ) -> dict[str, jax.Array]:
+        """Predicts targets.
+
+        Args:
+          inputs: "image" uint8 [n, H, W, 3]; every other entry is a scalar input [n].
+          train: Whether batch normalisation uses and updates the statistics of this batch.
+          groups: Number of equal sub-batches with statistics of their own.
+          rows: By head name, the rows that this head sees; heads that are not named are left out.
+            None lets every head see every row.
+
+        Returns:
+          By head name, predictions in the range of the head's target, [rows seen].
+        """
+        dtype = jnp.promote_types(self._parameter_dtype(), jnp.float32)
+        image = inputs["image"].astype(dtype) / jnp.asarray(255, dtype)
+        features = self.backbone(image, train=train, groups=groups)
+        scalars = [
+            inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"
+        ]
+        x = jnp.concatenate([features, *scalars], axis=1)
+        for index, width in enumerate(self.common):
+            x = nn.relu(nn.Dense(width, name=f"common_{index}")(x))
+        return {
+            name: self._head(name, x if rows is None else x[rows[name]])
+            for name in self.heads
+            if rows is None or name in rows
+        }
+
+    def _head(self, name: str, x: jax.Array) -> jax.Array:
+        for index, width in enumerate(self.heads[name]):
+            x = nn.relu(nn.Dense(width, name=f"{name}_{index}")(x))
+        return nn.Dense(1, name=f"{name}_output")(x)[:, 0]
+
+    def _parameter_dtype(self) -> Any:
+        """float32, or float64 where the parameters were cast to it: pictures follow them."""
+        leaves = jax.tree.leaves(self.variables.get("params", {}))
+        return leaves[0].dtype if leaves else jnp.float32
+
+
+def make_model(config: Mapping[str, Any], heads: Sequence[str], *, axis_name: str) -> MultiHead:
+    """The network of `config.model`.
+
+    Args:
+      config: `config.model`: backbone, channels, batch_norm, common, head.
+      heads: Names of the heads.
+      axis_name: The device axis over which batch statistics are averaged.
+
+    Raises:
+      UserError: The backbone is unknown.
+    """
+    if config["backbone"] not in BACKBONES:
+        raise UserError(
+            f"config.model.backbone={config['backbone']!r} is not known:"
+            f" one of {', '.join(BACKBONES)}"
+        )
+    return MultiHead(
+        backbone=BACKBONES[config["backbone"]](config, axis_name),
+        common=tuple(config["common"]),
+        heads={name: tuple(config["head"]) for name in heads},
+    )
+
+
+def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
+    normalisation = config["batch_norm"]
+    batch_norm = None
+    if normalisation["use"]:
+        batch_norm = BatchNorm(
+            momentum=normalisation["momentum"],
+            epsilon=normalisation["epsilon"],
+            axis_name=axis_name if normalisation["sync"] else None,
+            parent=None,
+        )
+    return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
+
+
+BACKBONES = {"small": _small}

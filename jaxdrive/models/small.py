@@ -1,0 +1,32 @@
+"""A small convolution net for small pictures, such as CarRacing's: the backbone of the quickstart."""
+
+from collections.abc import Sequence
+
+import jax
+from flax import linen as nn
+
+from jaxdrive.models.layers import BatchNorm
+
+
+class SmallNet(nn.Module):
+    """Strided convolutions, then the whole map flattened, since where the road is matters.
+
+    Attributes:
+      channels: Output channels of every convolution; each halves the picture.
+      batch_norm: The normalisation after every convolution, or None.
+    """
+
+    channels: Sequence[int]
+    batch_norm: BatchNorm | None
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
+        """Maps pictures [n, H, W, 3] in 0 to 1 to features [n, F]."""
+        x = image
+        for index, channels in enumerate(self.channels):
+            size = 5 if index == 0 else 3
+            x = nn.Conv(channels, (size, size), strides=2, use_bias=self.batch_norm is None)(x)
+            if self.batch_norm is not None:
+                x = self.batch_norm.clone()(x, train=train, groups=groups)
+            x = nn.relu(x)
+        return x.reshape(x.shape[0], -1)

@@ -1,0 +1,187 @@
+"""The verbs: prepare -> train -> evaluate -> drive -> report, each skipped where it is done.
+
+`train` runs them all; the others do their own part and draw the report anew. In a run of several
+processes all of them call the same verb: they train and evaluate together, the first one writes
+and drives.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+from clu import parameter_overview
+from etils import epath
+from jax.experimental import multihost_utils
+
+from jaxdrive import workdir as workdirs
+from jaxdrive.data import balance
+from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.prepare import fingerprint
+from jaxdrive.data.prepare import prepare as prepare_dataset
+from jaxdrive.data.split import SPLITS
+from jaxdrive.driving import closed_loop
+from jaxdrive.driving.policy import load_policy
+from jaxdrive.errors import UserError
+from jaxdrive.evaluation import offline
+from jaxdrive.evaluation.report import write_report
+from jaxdrive.heads import heads_from_config
+from jaxdrive.logs import logger
+from jaxdrive.training import checkpoint, start
+from jaxdrive.training.parts import make_network
+
+DRIVE_FILE = "drive.json"
+AGES_FILE = "drive_steps.json"
+BALANCE_FILE = "balance.json"
+
+Config = Mapping[str, Any]
+
+
+def prepare(config: Config) -> None:
+    """Makes the dataset of a configuration where it does not exist."""
+    dataset = prepare_dataset(config["data"])
+    frames = ", ".join(f"{len(dataset.ids(split)):,} for {split}" for split in SPLITS)
+    logger.info("Dataset ready in %s: %s", dataset.path, frames)
+
+
+def train(config: Config, workdir: epath.Path, *, command: str) -> None:
+    """Everything from recordings to the report; what is done already is left as it is."""
+    data_fingerprint = fingerprint(config["data"])
+    workdirs.claim(workdir, config, data_fingerprint)
+    workdirs.describe_run(workdir, command=command)
+    with workdirs.timed(workdir, "prepare"):
+        dataset = prepare_dataset(config["data"])
+    if _last_step(workdir) >= config["num_steps"]:
+        logger.info("Training is finished: step %d of %d", _last_step(workdir), config["num_steps"])
+    else:
+        _describe(config, workdir, dataset)
+        meta = {
+            "config": config,
+            "versions": workdirs.versions(),
+            "dataset_fingerprint": data_fingerprint,
+        }
+        with workdirs.timed(workdir, "train"):
+            start.train(config, workdir, dataset, meta)
+    step = _chosen_step(workdir, None)
+    evaluation = workdirs.read_json(workdir / offline.FILE)
+    if evaluation is None or (evaluation["step"], evaluation["split"]) != (step, "test"):
+        evaluate(config, workdir, step=step, split="test")
+    driven = workdirs.read_json(workdir / DRIVE_FILE)
+    wanted = config["drive"]["tracks"]
+    if wanted and (driven is None or (driven["step"], len(driven["tracks"])) != (step, wanted)):
+        drive(config, workdir, step=step, tracks=wanted)
+    _say_where(workdir)
+
+
+def evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: str) -> None:
+    """Scores a checkpoint on recorded frames and writes evaluation.json."""
+    _chosen_step(workdir, step)
+    dataset = prepare_dataset(config["data"])
+    with workdirs.timed(workdir, "evaluate"):
+        result = offline.evaluate(config, workdir, dataset, step=step, split=split)
+    _show(offline.table(result))
+    _write(workdir, offline.FILE, result)
+
+
+def drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int) -> None:
+    """Drives tracks that were never recorded; writes drive.json and drive.mp4."""
+    with workdirs.timed(workdir, "drive"):
+        policy = load_policy(config, workdir, step)
+        if jax.process_index() == 0:
+            result = closed_loop.drive(
+                policy,
+                range(tracks),
+                action_repeat=config["data"]["action_repeat"],
+                video=workdir / closed_loop.VIDEO_FILE,
+            )
+            _show(closed_loop.table(result))
+            _write(workdir, DRIVE_FILE, result)
+    _wait_for_all("drive")
+
+
+def drive_ages(config: Config, workdir: epath.Path, *, steps: Sequence[int], tracks: int) -> None:
+    """Drives the same tracks with several checkpoints of a run and compares them."""
+    for step in steps:
+        _chosen_step(workdir, step)
+    ages = []
+    for step in steps:
+        policy = load_policy(config, workdir, step)
+        if jax.process_index() == 0:
+            repeat = config["data"]["action_repeat"]
+            result = closed_loop.drive(policy, range(tracks), action_repeat=repeat, video=None)
+            ages.append(
+                {name: result[name] for name in ("step", "mean", "std", "finished")}
+                | {"tracks_driven": tracks}
+            )
+    _show(
+        f"step {age['step']:7}: mean score {age['mean']:.1f} +- {age['std']:.1f},"
+        f" {age['finished']} of {tracks} laps finished"
+        for age in ages
+    )
+    _write(workdir, AGES_FILE, {"ages": ages})
+    _wait_for_all("drive")
+
+
+def _last_step(workdir: epath.Path) -> int:
+    if not (workdir / checkpoint.FOLDER).exists():
+        return 0
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        return manager.latest_step() or 0
+
+
+def _chosen_step(workdir: epath.Path, step: int | None) -> int:
+    """Fails early and clearly where there is no such checkpoint."""
+    if not (workdir / checkpoint.FOLDER).exists():
+        raise UserError(
+            f"there is no checkpoint in {workdir}: train first, or name the --workdir of a run that"
+            " was trained"
+        )
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        return checkpoint.choose_step(manager, step)
+
+
+def _describe(config: Config, workdir: epath.Path, dataset: Dataset) -> None:
+    """Writes what the report says of data and network."""
+    heads = heads_from_config(config["heads"])
+    ids = dataset.ids("train")
+    network = make_network(config, dataset.image_shape)
+    if jax.process_index() == 0:
+        planned = balance.report(heads, dataset.labels, ids, mode=config["balance"])
+        workdirs.write_json(workdir / BALANCE_FILE, planned)
+    workdirs.describe_run(
+        workdir,
+        parameters=int(parameter_overview.count_parameters(network.template.params)),
+        dataset={
+            "path": str(dataset.path),
+            "fingerprint": dataset.manifest["fingerprint"],
+            "frames": {split: len(dataset.ids(split)) for split in SPLITS},
+            "bytes": sum(shard["bytes"] for shard in dataset.manifest["shards"]),
+        },
+    )
+
+
+def _show(lines: Iterable[str]) -> None:
+    logger.info("%s", "\n".join(lines))
+
+
+def _write(workdir: epath.Path, name: str, result: Mapping[str, Any]) -> None:
+    """Writes a result and the report that shows it."""
+    if jax.process_index() == 0:
+        workdirs.write_json(workdir / name, result)
+        write_report(workdir)
+
+
+def _wait_for_all(name: str) -> None:
+    """Processes that do not drive stay, since the first one needs them to leave together."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _say_where(workdir: epath.Path) -> None:
+    if jax.process_index() != 0:
+        return
+    write_report(workdir)
+    times = workdirs.read_json(workdir / workdirs.RUN_FILE)["wall_time_seconds"]
+    parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items())
+    logger.info("Finished in %.0f s (%s)", sum(times.values()), parts)
+    logger.info("Report: %s", workdir / "report.html")
+    logger.info("Learning curves: tensorboard --logdir=%s", workdir / "tensorboard")

@@ -1,0 +1,1 @@
+"""Simulators to record and to drive in, and their experts; imports nothing else of jaxdrive."""

@@ -1,0 +1,201 @@
+"""Checkpoints of a run, by Orbax: what is kept, how it is restored, and what to do with damage.
+
+A checkpoint has three items: `model` (parameters, batch statistics; restores alone, on any number
+of devices), `train` (optimiser state, counters) and `meta` (configuration, versions, dataset).
+The latest two are kept, the best by held-out skill, and every `keep_every`-th.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from etils import epath
+from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
+
+from jaxdrive.errors import UserError
+from jaxdrive.logs import logger
+from jaxdrive.training.state import TrainState
+
+FOLDER = "checkpoints"
+
+
+def _skill(metrics: Mapping[str, Any]) -> float:
+    return float(metrics["skill"])
+
+
+def open_manager(
+    workdir: epath.Path, *, keep_every: int = 0, read_only: bool = False
+) -> ocp.CheckpointManager:
+    """The checkpoints of a workdir.
+
+    Args:
+      workdir: The run's folder.
+      keep_every: Checkpoints at multiples of this step are never deleted; 0 keeps none for it.
+      read_only: Nothing is written or deleted, not even the folder made.
+    """
+    kept: list[Any] = [policies.LatestN(2), policies.BestN(get_metric_fn=_skill, n=1)]
+    if keep_every:
+        kept.append(policies.EveryNSteps(keep_every))
+    options = ocp.CheckpointManagerOptions(
+        best_fn=_skill,
+        best_mode="max",
+        preservation_policy=policies.AnyPreservationPolicy(kept),
+        read_only=read_only,
+        create=not read_only,
+    )
+    handlers = ocp.handlers.DefaultCheckpointHandlerRegistry()
+    for item in ("model", "train"):
+        handlers.add(item, ocp.args.StandardSave)
+        handlers.add(item, ocp.args.StandardRestore)
+    handlers.add("meta", ocp.args.JsonSave)
+    handlers.add("meta", ocp.args.JsonRestore)
+    return ocp.CheckpointManager(workdir / FOLDER, options=options, handler_registry=handlers)
+
+
+def save(
+    manager: ocp.CheckpointManager,
+    step: int,
+    state: TrainState,
+    *,
+    meta: Mapping[str, Any],
+    skill: float | None,
+) -> None:
+    """Saves one checkpoint in the background; `manager.wait_until_finished` waits for it.
+
+    Args:
+      manager: From `open_manager`.
+      step: Updates made; more than in any checkpoint there is.
+      state: As `Partition.get_state` gives it.
+      meta: What `restore_meta` shall give.
+      skill: Mean held-out skill of this step; None where it was not measured.
+    """
+    # A NaN would rank above every number, and a checkpoint that was not measured must not be best.
+    known = skill is not None and math.isfinite(skill)
+    saved = manager.save(
+        step,
+        args=ocp.args.Composite(
+            model=ocp.args.StandardSave(_model_item(state)),
+            train=ocp.args.StandardSave(_train_item(state)),
+            meta=ocp.args.JsonSave(dict(meta)),
+        ),
+        metrics={"skill": skill if known else -math.inf},
+    )
+    if not saved:
+        raise RuntimeError(f"step {step} was not saved: later than it is {manager.latest_step()}")
+
+
+def _model_item(state: TrainState) -> dict[str, Any]:
+    return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def _train_item(state: TrainState) -> dict[str, Any]:
+    return {"step": state.step, "position": state.position, "opt_state": state.opt_state}
+
+
+def restore_latest(
+    manager: ocp.CheckpointManager, template: TrainState, sharding: jax.sharding.Sharding
+) -> TrainState | None:
+    """The state of the newest checkpoint that can be read; None where there is none.
+
+    A checkpoint that cannot be read is reported and deleted, since saving its step anew would
+    otherwise be refused.
+
+    Args:
+      manager: From `open_manager`.
+      template: A state of the right shapes and dtypes.
+      sharding: Where to restore to.
+
+    Raises:
+      UserError: Checkpoints are there but none can be read.
+    """
+    steps = sorted(manager.all_steps(), reverse=True)
+    for step in steps:
+        try:
+            items = manager.restore(
+                step,
+                args=ocp.args.Composite(
+                    model=ocp.args.StandardRestore(_abstract(_model_item(template), sharding)),
+                    train=ocp.args.StandardRestore(_abstract(_train_item(template), sharding)),
+                ),
+            )
+        except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.
+            logger.warning(
+                "Checkpoint %d cannot be read (%s): deleting it, going back to the one before",
+                step,
+                _first_line(error),
+            )
+            manager.delete(step)
+            continue
+        return TrainState(**items["model"], **items["train"])
+    if steps:
+        raise UserError(
+            f"none of the checkpoints {steps} in {manager.directory} can be read: start anew with"
+            " another --workdir"
+        )
+    return None
+
+
+def _abstract(tree: Any, sharding: jax.sharding.Sharding | None) -> Any:
+    return jax.tree.map(
+        lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype, sharding=sharding), tree
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def choose_step(manager: ocp.CheckpointManager, step: int | None) -> int:
+    """The step to restore: `step` itself, or the best by held-out skill, or the latest.
+
+    Raises:
+      UserError: There is no such checkpoint.
+    """
+    steps = sorted(manager.all_steps())
+    if not steps:
+        raise UserError(
+            f"there is no checkpoint in {manager.directory}: train first, or name the --workdir of"
+            " a run that was trained"
+        )
+    if step is None:
+        measured = [s for s in steps if math.isfinite(_skill(manager.metrics(s)))]
+        return max(measured, key=lambda s: _skill(manager.metrics(s))) if measured else steps[-1]
+    if step not in steps:
+        raise UserError(
+            f"there is no checkpoint of step {step} in {manager.directory}: there are"
+            f" {', '.join(map(str, steps))}"
+        )
+    return step
+
+
+def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
+    """What `save` was given as meta."""
+    items = _restore(manager, step, meta=ocp.args.JsonRestore())
+    return items["meta"]
+
+
+def restore_model(
+    manager: ocp.CheckpointManager, step: int, template: TrainState, sharding: Any
+) -> tuple[Any, Any]:
+    """(params, batch_stats) of one checkpoint, on devices as `sharding` says.
+
+    Raises:
+      UserError: The checkpoint is damaged or of a network of other shapes.
+    """
+    wanted = _abstract(_model_item(template), sharding)
+    items = _restore(manager, step, model=ocp.args.StandardRestore(wanted))
+    return items["model"]["params"], items["model"]["batch_stats"]
+
+
+def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
+    try:
+        return manager.restore(step, args=ocp.args.Composite(**items))
+    except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.
+        others: Sequence[int] = [other for other in manager.all_steps() if other != step]
+        remedy = f"use --step with one of {sorted(others)}" if others else "train again"
+        raise UserError(
+            f"checkpoint {step} in {manager.directory} cannot be read ({_first_line(error)}):"
+            f" {remedy}"
+        ) from error

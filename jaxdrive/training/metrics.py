@@ -1,0 +1,160 @@
+"""How well a head predicts: loss, mean absolute error, and skill against the best constant.
+
+skill = 1 - loss / loss of the best constant on the same frames: 1 is perfect, 0 is no better than
+knowing the mean, below 0 is worse. Where the label is constant there is no skill to speak of: None.
+
+`HeadMetrics` accumulates during training, on the device; `score` takes all predictions of a split
+at once, in float64, on the host.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+from clu import metrics as clu_metrics
+
+from jaxdrive.heads import Head, bin_index, bin_texts, controls
+from jaxdrive.heads import targets as targets_of
+
+# Variance of targets, in their range of about 1, under which a label counts as constant.
+_CONSTANT = 1e-9
+
+
+@flax.struct.dataclass
+class HeadMetrics(clu_metrics.Metric):
+    """Sums over the examples that one head saw; scalars, or per bin for `drawn`."""
+
+    count: Any
+    squared_error: Any
+    absolute_error: Any
+    target: Any
+    squared_target: Any
+    drawn: Any
+
+    @classmethod
+    def from_predictions(
+        cls, head: Head, predictions: jax.Array, targets: jax.Array, mask: jax.Array
+    ) -> "HeadMetrics":
+        """Of predictions and targets [n] in the range of the head's target; mask bool [n]."""
+        targets = targets.astype(predictions.dtype)
+        weight = mask.astype(predictions.dtype)
+        error = (predictions - targets) * weight
+        return cls(
+            count=weight.sum(),
+            squared_error=jnp.square(error).sum(),
+            absolute_error=jnp.abs(error).sum(),
+            target=(targets * weight).sum(),
+            squared_target=(jnp.square(targets) * weight).sum(),
+            drawn=_count_bins(head, targets, weight),
+        )
+
+    def merge(self, other: "HeadMetrics") -> "HeadMetrics":
+        """The sums over both."""
+        return jax.tree.map(lambda a, b: a + b, self, other)
+
+    def compute(self) -> dict[str, Any]:
+        """{"loss", "mae", "skill"} in the target's range, and "drawn", examples per bin."""
+        count = float(self.count)
+        loss = float(self.squared_error) / count
+        mean = float(self.target) / count
+        variance = float(self.squared_target) / count - mean**2
+        return {
+            "loss": loss,
+            "mae": float(self.absolute_error) / count,
+            "skill": _skill(loss, variance),
+            "drawn": [round(value) for value in np.asarray(self.drawn).tolist()],
+        }
+
+
+def _count_bins(head: Head, targets: jax.Array, weight: jax.Array) -> jax.Array:
+    lookup, edges = head.bins.lookup, jnp.asarray(head.bins.edges, targets.dtype)
+    code = jnp.searchsorted(edges, targets) + jnp.searchsorted(edges, targets, side="right")
+    return jnp.zeros(len(head.bins), weight.dtype).at[jnp.asarray(lookup)[code]].add(weight)
+
+
+def _skill(loss: float, constant_loss: float) -> float | None:
+    return 1 - loss / constant_loss if constant_loss > _CONSTANT else None
+
+
+def mean_skill(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """The mean of the heads' skills, without those that have none; None where no head has one."""
+    skills = [score["skill"] for score in scores.values() if score["skill"] is not None]
+    return float(np.mean(skills)) if skills else None
+
+
+def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """How one head does on a set of frames.
+
+    Args:
+      head: Its range and bins.
+      predictions: In the range of the head's target, [N].
+      labels: As recorded, [N].
+
+    Returns:
+      {"natural": {"loss", "mae", "skill"}, "balanced": the same, "bins": [{"text", "low", "high",
+      "frames", "mae"}]}. Loss is in the target's range, mae in the label's unit. Natural weighs
+      every frame alike; balanced weighs every non-empty bin alike, so that rare bends count as much
+      as straights.
+    """
+    targets = targets_of(head, labels).astype(np.float64)
+    squared = np.square(predictions.astype(np.float64) - targets)
+    recorded = np.clip(labels, head.low * head.scale, head.high * head.scale)
+    absolute = np.abs(controls(head, predictions).astype(np.float64) - recorded)
+    index = bin_index(head.bins, targets)
+    frames = np.bincount(index, minlength=len(head.bins))
+    filled = frames > 0
+    weights = {
+        "natural": np.ones(len(targets)),
+        "balanced": 1 / frames[index],
+    }
+    sums = np.bincount(index, weights=absolute, minlength=len(head.bins))
+    return {name: _weighted(squared, absolute, targets, w) for name, w in weights.items()} | {
+        "bins": [
+            {
+                "text": text,
+                "low": low * head.scale,
+                "high": high * head.scale,
+                "frames": int(frames[number]),
+                "mae": float(sums[number] / frames[number]) if filled[number] else None,
+            }
+            for number, (text, (low, high)) in enumerate(
+                zip(bin_texts(head), head.bins.spans, strict=True)
+            )
+        ]
+    }
+
+
+def _weighted(
+    squared: np.ndarray, absolute: np.ndarray, targets: np.ndarray, weights: np.ndarray
+) -> dict[str, Any]:
+    loss = float(np.average(squared, weights=weights))
+    mean = np.average(targets, weights=weights)
+    variance = float(np.average(np.square(targets - mean), weights=weights))
+    mae = float(np.average(absolute, weights=weights))
+    return {"loss": loss, "mae": mae, "skill": _skill(loss, variance)}
+
+
+def scores_of(
+    heads: Mapping[str, Head], predictions: Mapping[str, np.ndarray], labels: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """`score` for every head; labels by label name, predictions by head name, each [N]."""
+    return {
+        name: score(head, predictions[name], labels[head.label]) for name, head in heads.items()
+    }
+
+
+def table(scores: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
+    """Lines of text: per head loss, mae and skill, natural and balanced."""
+
+    def cells(values: Mapping[str, Any]) -> str:
+        skill = "constant" if values["skill"] is None else f"{values['skill']:8.3f}"
+        return f"{values['loss']:10.5f} {values['mae']:8.4f} {skill:>8}"
+
+    columns = f"{'loss':>10} {'mae':>8} {'skill':>8}"
+    lines = [f"{'':12}{'natural':^28}  {'balanced':^28}", f"{'head':12}{columns}  {columns}"]
+    for name, values in scores.items():
+        lines.append(f"{name:12}{cells(values['natural'])}  {cells(values['balanced'])}")
+    return lines

@@ -1,0 +1,63 @@
+"""What training carries from step to step. Its numbers are all that a checkpoint has to keep."""
+
+from typing import Any
+
+import flax
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+
+@flax.struct.dataclass
+class TrainState:
+    """The state of a run.
+
+    Attributes:
+      step: Updates made so far, int32.
+      position: The next batch to draw, int32. It moves on even where an update is skipped.
+      params: The network's parameters.
+      batch_stats: Moving averages of batch normalisation; empty without it.
+      opt_state: The optimiser's.
+    """
+
+    step: jax.Array
+    position: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+
+
+def init_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    *,
+    seed: int,
+    image_shape: tuple[int, int, int],
+    scalars: list[str],
+) -> TrainState:
+    """A fresh state: parameters are a function of the seed alone.
+
+    Args:
+      model: The network.
+      optimizer: Whose state starts.
+      seed: The run's seed.
+      image_shape: (height, width, channels).
+      scalars: Names of the scalar inputs.
+    """
+    inputs = {"image": jnp.zeros((1, *image_shape), jnp.uint8)} | {
+        name: jnp.zeros(1, jnp.float32) for name in scalars
+    }
+
+    @jax.jit
+    def init() -> TrainState:
+        variables = model.init(jax.random.key(seed), inputs, train=False)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            position=jnp.zeros((), jnp.int32),
+            params=variables["params"],
+            batch_stats=variables.get("batch_stats", {}),
+            opt_state=optimizer.init(variables["params"]),
+        )
+
+    return init()

@@ -1,0 +1,202 @@
+"""The train step and the prediction step: pure functions of state and batch, written for one device.
+
+Every head learns from its own batch; the heads' gradients are summed and applied at once. The
+functions here run on each device with its own rows under the axis `DATA_AXIS`; how they are spread
+stands in `parallel.py`. Nothing here reads a disk or a clock.
+
+Two modes give the same numbers:
+  one: the heads' batches are stacked and the backbone runs once; each head sees its own slice.
+  separate: one pass after the other, with the memory of one batch.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+
+from jaxdrive.errors import UserError
+from jaxdrive.heads import Head
+from jaxdrive.training.losses import squared_error
+from jaxdrive.training.metrics import HeadMetrics
+from jaxdrive.training.state import TrainState
+
+DATA_AXIS = "data"
+SUPERVISE = ("own", "all")
+PASSES = ("one", "separate")
+
+Batch = Mapping[str, Mapping[str, Any]]
+Metrics = dict[str, Any]
+
+
+def make_train_step(
+    model: nn.Module,
+    heads: Mapping[str, Head],
+    optimizer: optax.GradientTransformation,
+    *,
+    supervise: str,
+    passes: str,
+) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
+    """Builds the step of one device.
+
+    Each head's loss is its mean over the rows that it sees on all devices: its own batch (supervise
+    "own"), or all heads' batches ("all"). The sum of the heads' losses is differentiated. An update
+    whose gradient is not finite is skipped: only `position` moves on.
+
+    Args:
+      model: The network.
+      heads: By name, in the order in which their batches pass.
+      optimizer: Applied to the summed gradient.
+      supervise: One of `SUPERVISE`.
+      passes: One of `PASSES`.
+
+    Returns:
+      train_step(state, batch) -> (state, metrics); metrics hold per head a `HeadMetrics`, and
+      "gradient_norm" and "skipped" as scalars, the same on every device.
+
+    Raises:
+      UserError: A mode is unknown.
+    """
+    for name, value, known in (("supervise", supervise, SUPERVISE), ("passes", passes, PASSES)):
+        if value not in known:
+            raise UserError(f"config.{name}={value!r} is not known: one of {', '.join(known)}")
+    gradients_of = _one_pass if passes == "one" else _separate_passes
+
+    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        counts = _counts(batch, heads, supervise)
+        gradients, batch_stats, metrics = gradients_of(
+            model, heads, state, batch, counts, supervise
+        )
+        gradients, metrics = jax.lax.psum((gradients, metrics), DATA_AXIS)
+        norm = optax.global_norm(gradients)
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        updated = TrainState(
+            step=state.step + 1,
+            position=state.position + 1,
+            params=optax.apply_updates(state.params, updates),
+            batch_stats=_mean_over_devices(batch_stats),
+            opt_state=opt_state,
+        )
+        finite = jnp.isfinite(norm)
+        skipped = state.replace(position=state.position + 1)
+        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, skipped)
+        return state, {"heads": metrics, "gradient_norm": norm, "skipped": ~finite}
+
+    return train_step
+
+
+def make_predict_step(model: nn.Module) -> Callable[[Any, Any], dict[str, jax.Array]]:
+    """Builds predict((params, batch_stats), inputs) -> {head: predictions [b]}, on one device."""
+
+    def predict(variables: tuple[Any, Any], inputs: Any) -> dict[str, jax.Array]:
+        params, batch_stats = variables
+        return model.apply({"params": params, "batch_stats": batch_stats}, inputs, train=False)
+
+    return predict
+
+
+def _counts(batch: Batch, heads: Mapping[str, Head], supervise: str) -> dict[str, jax.Array]:
+    """By head, the rows that it sees over all devices."""
+    own = {name: batch[name]["mask"].sum().astype(jnp.float32) for name in heads}
+    own = jax.lax.psum(own, DATA_AXIS)
+    return own if supervise == "own" else dict.fromkeys(heads, sum(own.values()))
+
+
+def _mean_over_devices(batch_stats: Any) -> Any:
+    # Synchronised statistics are equal already; without synchronisation each device has its own,
+    # and a checkpoint keeps one set.
+    return jax.lax.pmean(batch_stats, DATA_AXIS)
+
+
+def _loss(
+    model: nn.Module,
+    heads: Mapping[str, Head],
+    params: Any,
+    batch_stats: Any,
+    inputs: Any,
+    labels: Mapping[str, jax.Array],
+    masks: Mapping[str, jax.Array],
+    rows: Mapping[str, slice],
+    counts: Mapping[str, jax.Array],
+    groups: int,
+) -> tuple[jax.Array, tuple[Any, dict[str, HeadMetrics]]]:
+    """This device's part of the loss of the heads in `rows`, with new statistics and metrics."""
+    predictions, updates = model.apply(
+        {"params": params, "batch_stats": batch_stats},
+        inputs,
+        train=True,
+        groups=groups,
+        rows=rows,
+        mutable=["batch_stats"],
+    )
+    loss = jnp.zeros((), next(iter(predictions.values())).dtype)
+    metrics = {}
+    for name in rows:
+        errors = squared_error(predictions[name], labels[name])
+        weights = masks[name].astype(errors.dtype) / counts[name].astype(errors.dtype)
+        loss += (errors * weights).sum()
+        metrics[name] = HeadMetrics.from_predictions(
+            heads[name], jax.lax.stop_gradient(predictions[name]), labels[name], masks[name]
+        )
+    return loss, (updates.get("batch_stats", {}), metrics)
+
+
+def _one_pass(
+    model: nn.Module,
+    heads: Mapping[str, Head],
+    state: TrainState,
+    batch: Batch,
+    counts: Mapping[str, jax.Array],
+    supervise: str,
+) -> tuple[Any, Any, dict[str, HeadMetrics]]:
+    parts = [batch[name] for name in heads]
+    inputs = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *[p["inputs"] for p in parts])
+    if supervise == "own":
+        size = len(parts[0]["mask"])
+        rows = {name: slice(k * size, (k + 1) * size) for k, name in enumerate(heads)}
+        labels = {name: batch[name]["labels"][name] for name in heads}
+        masks = {name: batch[name]["mask"] for name in heads}
+    else:
+        rows = dict.fromkeys(heads, slice(None))
+        labels = {name: jnp.concatenate([p["labels"][name] for p in parts]) for name in heads}
+        masks = dict.fromkeys(heads, jnp.concatenate([p["mask"] for p in parts]))
+
+    def loss(params: Any) -> Any:
+        return _loss(
+            model, heads, params, state.batch_stats, inputs, labels, masks, rows, counts, len(heads)
+        )
+
+    gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
+    return gradients, batch_stats, metrics
+
+
+def _separate_passes(
+    model: nn.Module,
+    heads: Mapping[str, Head],
+    state: TrainState,
+    batch: Batch,
+    counts: Mapping[str, jax.Array],
+    supervise: str,
+) -> tuple[Any, Any, dict[str, HeadMetrics]]:
+    batch_stats = state.batch_stats
+    total: Any = None
+    metrics: dict[str, HeadMetrics] = {}
+    for name in heads:
+        part = batch[name]
+        seen = [name] if supervise == "own" else list(heads)
+        rows, masks = dict.fromkeys(seen, slice(None)), dict.fromkeys(seen, part["mask"])
+
+        def loss(
+            params: Any, stats: Any, part: Any = part, rows: Any = rows, m: Any = masks
+        ) -> Any:
+            return _loss(
+                model, heads, params, stats, part["inputs"], part["labels"], m, rows, counts, 1
+            )
+
+        gradients, (batch_stats, passed) = jax.grad(loss, has_aux=True)(state.params, batch_stats)
+        total = gradients if total is None else jax.tree.map(jnp.add, total, gradients)
+        for head, value in passed.items():
+            metrics[head] = metrics[head].merge(value) if head in metrics else value
+    return total, batch_stats, metrics

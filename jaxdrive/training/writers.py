@@ -1,0 +1,218 @@
+"""metrics.jsonl, TensorBoard and the console, all behind CLU's MetricWriter.
+
+CLU's own package imports TensorFlow for its event files; a writer of the same name based on
+tensorboardX takes that place here before CLU is imported, so this file must come first. It is put
+there even where TensorFlow is installed, with recent versions of which CLU's own fails.
+"""
+
+import json
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from etils import epath
+from tensorboardX import SummaryWriter as EventFileWriter
+
+from jaxdrive.logs import logger
+
+_REPLACED = "clu.metric_writers.summary_writer"
+
+
+class _NoSummaryWriter:
+    """Stands where CLU looks for its TensorFlow writer, which nothing here uses."""
+
+
+if _REPLACED not in sys.modules:
+    module = types.ModuleType(_REPLACED)
+    module.SummaryWriter = _NoSummaryWriter  # type: ignore[attr-defined]
+    sys.modules[_REPLACED] = module
+
+from clu import metric_writers  # noqa: E402
+
+METRICS_FILE = "metrics.jsonl"
+Scalars = Mapping[str, Any]
+
+
+class _Writer(metric_writers.MetricWriter):
+    """Leaves out every kind of value; subclasses take the kinds that they can show."""
+
+    def write_summaries(
+        self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        del step, values, metadata
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        del step, scalars
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        del step, images
+
+    def write_videos(self, step: int, videos: Mapping[str, np.ndarray]) -> None:
+        del step, videos
+
+    def write_audios(
+        self, step: int, audios: Mapping[str, np.ndarray], *, sample_rate: int
+    ) -> None:
+        del step, audios, sample_rate
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        del step, texts
+
+    def write_histograms(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        num_buckets: Mapping[str, int] | None = None,
+    ) -> None:
+        del step, arrays, num_buckets
+
+    def write_hparams(self, hparams: Mapping[str, Any]) -> None:
+        del hparams
+
+    def flush(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.flush()
+
+
+class JsonLinesWriter(_Writer):
+    """One line of JSON a step, with its scalars and its summaries (lists of numbers).
+
+    A step's line is written by `flush`, before its checkpoint is saved, so that a run that is
+    killed and resumed has neither gap nor double.
+    """
+
+    def __init__(self, path: epath.Path, *, resumed_step: int) -> None:
+        """Opens `path`, without the lines after `resumed_step`."""
+        self._path = path
+        self._pending: dict[int, dict[str, Any]] = {}
+        kept = [line for line in read_metrics(path) if line["step"] <= resumed_step]
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        partial.rename(path)
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Notes finite numbers as they are, others as null."""
+        line = self._pending.setdefault(step, {"step": step})
+        for name, value in scalars.items():
+            finite = value is not None and np.isfinite(value)
+            line[name] = float(value) if finite else None
+
+    def write_summaries(
+        self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None
+    ) -> None:
+        """Notes lists of numbers."""
+        line = self._pending.setdefault(step, {"step": step})
+        line.update({name: np.asarray(value).tolist() for name, value in values.items()})
+
+    def flush(self) -> None:
+        """Appends what was noted."""
+        if self._pending:
+            with self._path.open("a") as file:
+                for line in self._pending.values():
+                    file.write(json.dumps(line) + "\n")
+            self._pending.clear()
+
+
+def read_metrics(path: epath.Path) -> Iterator[dict[str, Any]]:
+    """The lines of a metrics file; nothing where there is none. A torn last line is left out."""
+    if not path.exists():
+        return
+    for line in path.read_text().splitlines():
+        try:
+            yield json.loads(line)
+        except json.JSONDecodeError:
+            return
+
+
+class TensorBoardWriter(_Writer):
+    """Event files for TensorBoard."""
+
+    def __init__(self, folder: epath.Path, *, resumed_step: int) -> None:
+        """Later steps that an interrupted run wrote are hidden by TensorBoard (`purge_step`)."""
+        self._writer = EventFileWriter(str(folder), purge_step=resumed_step + 1)
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Writes the numbers that there are."""
+        for name, value in scalars.items():
+            if value is not None:
+                self._writer.add_scalar(name, float(value), step)
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, each uint8 [H, W, 3]."""
+        for name, image in images.items():
+            self._writer.add_image(name, image, step, dataformats="HWC")
+
+    def write_histograms(
+        self,
+        step: int,
+        arrays: Mapping[str, np.ndarray],
+        num_buckets: Mapping[str, int] | None = None,
+    ) -> None:
+        """Writes a histogram of every array's values."""
+        for name, values in arrays.items():
+            self._writer.add_histogram(name, values, step)
+
+    def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
+        """Writes Markdown."""
+        for name, text in texts.items():
+            self._writer.add_text(name, text, step)
+
+    def flush(self) -> None:
+        """Writes what is buffered."""
+        self._writer.flush()
+
+    def close(self) -> None:
+        """Ends the event file."""
+        self._writer.close()
+
+
+class ConsoleWriter(_Writer):
+    """A line for a step, and one more where held-out frames were scored."""
+
+    def __init__(self, *, heads: Sequence[str], num_steps: int) -> None:
+        self._heads = heads
+        self._num_steps = num_steps
+
+    def write_scalars(self, step: int, scalars: Scalars) -> None:
+        """Shows losses, skills, learning rate, speed, waiting and time left."""
+        parts = [f"step {step}/{self._num_steps}", f"loss {scalars['train/loss']:.4f}"]
+        parts += [f"{head} {scalars[f'train/{head}/loss']:.4f}" for head in self._heads]
+        parts.append(f"rate {scalars['train/learning_rate']:.1e}")
+        if scalars["train/images_per_second"] is not None:
+            parts.append(f"{scalars['train/images_per_second']:,.0f} images/s")
+            parts.append(f"waiting for data {scalars['train/waiting_share']:.0%}")
+            minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
+            parts.append(f"{minutes}:{seconds:02d} left")
+        logger.info("%s", " | ".join(parts))
+        if "validation/skill" in scalars:
+            skills = [
+                f"{head} {_text(scalars[f'validation/{head}/skill'])}" for head in self._heads
+            ]
+            losses = [f"{head} {scalars[f'validation/{head}/loss']:.4f}" for head in self._heads]
+            logger.info("    held out: skill %s | loss %s", " ".join(skills), " ".join(losses))
+
+
+def _text(skill: float | None) -> str:
+    return "(constant label)" if skill is None else f"{skill:.3f}"
+
+
+def make_writer(
+    workdir: epath.Path, *, heads: Sequence[str], num_steps: int, resumed_step: int
+) -> metric_writers.MetricWriter:
+    """Writes to all places of a run, going on after `resumed_step`."""
+    return metric_writers.MultiWriter(
+        [
+            JsonLinesWriter(workdir / METRICS_FILE, resumed_step=resumed_step),
+            TensorBoardWriter(workdir / "tensorboard", resumed_step=resumed_step),
+            ConsoleWriter(heads=heads, num_steps=num_steps),
+        ]
+    )
+
+
+def silent_writer() -> metric_writers.MetricWriter:
+    """Writes nowhere: for processes other than the first."""
+    return metric_writers.MultiWriter([])

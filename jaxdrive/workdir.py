@@ -1,0 +1,152 @@
+"""The folder of a run: its configuration, what is known of it, and whether it fits a new command."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import psutil
+from etils import epath
+
+import jaxdrive
+from jaxdrive.errors import UserError
+from jaxdrive.logs import logger
+
+CONFIG_FILE = "config.json"
+RUN_FILE = "run.json"
+
+# A checkpoint makes sense only for the same network and data; all else may change between runs.
+_FIXED = ("model", "heads", "scalars", "seed")
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "gymnasium")
+
+
+def write_json(path: epath.Path, value: Any) -> None:
+    """Writes a JSON file that is either whole or not there."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=1))
+    partial.replace(path)
+
+
+def read_json(path: epath.Path) -> Any:
+    """What `write_json` wrote; None where there is no file.
+
+    Raises:
+      UserError: The file is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise UserError(
+            f"{path} is damaged ({error}): delete it and run the command again"
+        ) from error
+
+
+def read_config(workdir: epath.Path) -> dict[str, Any]:
+    """The configuration of the run in `workdir`.
+
+    Raises:
+      UserError: There is no run.
+    """
+    config = read_json(workdir / CONFIG_FILE)
+    if config is None:
+        raise UserError(
+            f"{workdir} holds no run (there is no {CONFIG_FILE} in it): train first with"
+            f" launch.py train --config=FILE --workdir={workdir}, or name another --workdir"
+        )
+    return config
+
+
+def claim(workdir: epath.Path, config: Mapping[str, Any], fingerprint: str) -> None:
+    """Makes `workdir` the folder of this run, or finds that it is already.
+
+    Raises:
+      UserError: It is the folder of a run with another network or other data.
+    """
+    new = json.loads(json.dumps(config))
+    old = read_json(workdir / CONFIG_FILE)
+    if old is not None:
+        _check_same(workdir, old, new, fingerprint)
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / CONFIG_FILE, new)
+
+
+def _check_same(
+    workdir: epath.Path, old: Mapping[str, Any], new: Mapping[str, Any], fingerprint: str
+) -> None:
+    before, now = flatten(old), flatten(new)
+    changes = {
+        name: (before.get(name), now.get(name))
+        for name in sorted(before.keys() | now.keys())
+        if before.get(name) != now.get(name)
+    }
+    fixed = {name: values for name, values in changes.items() if name.split(".")[0] in _FIXED}
+    used = (read_json(workdir / RUN_FILE) or {}).get("dataset", {}).get("fingerprint", fingerprint)
+    if used != fingerprint:
+        of_data = {name: v for name, v in changes.items() if name.startswith("data.")}
+        fixed |= of_data or {"dataset": (used, fingerprint)}
+    if fixed:
+        told = "\n".join(f"  {name}: {a!r} there, {b!r} now" for name, (a, b) in fixed.items())
+        raise UserError(
+            f"{workdir} holds a run of another network or other data:\n{told}\nUse the same"
+            " settings to go on with it, or another --workdir for a new run"
+        )
+    for name, (a, b) in changes.items():
+        logger.info("Changed since the last command: config.%s: %r -> %r", name, a, b)
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}."""
+    flat = {}
+    for name, value in config.items():
+        if isinstance(value, Mapping):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[f"{prefix}{name}"] = value
+    return flat
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that decide the numbers."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"jaxdrive": jaxdrive.__version__, "python": platform.python_version()} | found
+
+
+def describe_run(workdir: epath.Path, **facts: Any) -> None:
+    """Adds facts to run.json; the machine, versions and start are written with the first ones."""
+    if jax.process_index() != 0:
+        return
+    known = read_json(workdir / RUN_FILE) or {
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "wall_time_seconds": {},
+    }
+    known["versions"] = versions()
+    known["machine"] = {
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_bytes": psutil.virtual_memory().total,
+        "devices": [str(device) for device in jax.devices()],
+    }
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / RUN_FILE, known | facts)
+
+
+@contextmanager
+def timed(workdir: epath.Path, stage: str) -> Iterator[None]:
+    """Adds the wall time of what runs inside to the stage's in run.json, also when it fails."""
+    started = time.perf_counter()
+    try:
+        yield
+    finally:
+        times = (read_json(workdir / RUN_FILE) or {}).get("wall_time_seconds", {})
+        times[stage] = times.get(stage, 0.0) + time.perf_counter() - started
+        describe_run(workdir, wall_time_seconds=times)

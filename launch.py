@@ -1,0 +1,42 @@
+"""The one entry point: launch.py VERB --config=FILE [--config.field=value ...] --workdir=DIR.
+
+Verbs:
+  prepare   record or read, and write a dataset, unless it is there
+  train     everything: prepare, train, evaluate, drive, report; run again, it goes on
+  evaluate  score a checkpoint on recorded frames that it never saw
+  drive     let a checkpoint drive tracks that it never saw
+
+Examples:
+  python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
+  python launch.py train --config=configs/quickstart.py --config.balance=none --workdir=runs/plain
+  python launch.py evaluate --workdir=runs/quickstart --split=validation
+  python launch.py drive --workdir=runs/quickstart --steps=500,1000,1900
+
+The configuration of a run is kept in its workdir, so evaluate and drive need no --config.
+Fields stand in configs/default.py. Several processes: --coordinator, --num_processes, --process_id.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def main() -> int:
+    """Runs the verb of the command line; returns the exit code."""
+    from jaxdrive import command_line
+    from jaxdrive.errors import UserError
+
+    try:
+        command = command_line.parse(sys.argv, help_text=__doc__)
+        return command_line.run(command)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("stopped by Ctrl-C: nothing is lost, the same command goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,361 @@
+import base64
+import html.parser
+import itertools
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from etils import epath
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from jaxdrive.errors import UserError
+from jaxdrive.evaluation import plots, report, results, wording
+
+HOSTILE = """<script src="http://example.org/x.js">alert('&')</script>"""
+VIDEO = bytes(range(256)) * 5
+BINS = ["[-1, -0.5)", "[-0.5, 0)", "0", "(0, 0.5]", "(0.5, 1]"]
+FRAMES = [10, 30, 940, 20, 0]
+DRAWN = [[8, 9, 8, 7, 0], [7, 8, 9, 8, 0]]
+SKILLS = {"steering": (0.412, 0.8125), "throttle": (-0.1375, 0.21), "brake": (None, None)}
+UNITS = {"steering": "share of full lock", "throttle": "share of full throttle", "brake": "bar"}
+SCORES = [925.14, 1003.26, -12.55]
+
+
+class Page(html.parser.HTMLParser):
+    """The page taken apart: tags with their attributes, visible text, rows of cells, styles."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.texts, self.rows = [], [], []
+        self.style, self.open, self.in_cell = "", None, False
+        self.feed(text)
+        self.text = " ".join(" ".join(self.texts).split())
+
+    def handle_starttag(self, tag, attrs):
+        self.open = tag
+        self.tags.append((tag, dict(attrs)))
+        if tag == "tr":
+            self.rows.append([])
+        elif tag in ("td", "th"):
+            self.rows[-1].append("")
+            self.in_cell = True
+
+    def handle_endtag(self, tag):
+        self.in_cell = self.in_cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if self.open == "style":
+            self.style += data
+            return
+        self.texts.append(data)
+        if self.in_cell:
+            self.rows[-1][-1] = (self.rows[-1][-1] + data).strip()
+
+
+def metrics_line(step, drawn):
+    line = {"step": step, "train/learning_rate": 1e-3, "train/gradient_norm": 2.5}
+    line |= {"train/images_per_second": 4000.0 + step / 1000, "train/waiting_share": 0.25}
+    for head, (_, skill) in SKILLS.items():
+        for part in ("train", "validation"):
+            loss = 0.0 if skill is None else 0.1
+            line |= {f"{part}/{head}/loss": loss, f"{part}/{head}/skill": skill}
+        line[f"train/{head}/drawn"] = drawn
+    return line
+
+
+def results_of_a_run():
+    """The JSON files of a whole run, by name; brake's label is constant."""
+    bins = [{"text": text, "low": -1.0, "high": 1.0} for text in BINS]
+    plan = [
+        {"frames": n, "planned_share": 0.25 * (n > 0), "repeats_per_pass": 250 / n if n else None}
+        for n in FRAMES
+    ]
+    errors = [{"frames": n, "mae": 0.5 if n else None} for n in FRAMES]
+    tracks = [
+        {"seed": 70 + i, "score": s, "finished": s > 0, "off_road_share": 0.0125, "steps": 741 + i}
+        for i, s in enumerate(SCORES)
+    ]
+    return {
+        "config": {"heads": {head: {"note": HOSTILE} for head in SKILLS}, "seed": 3, "empty": {}},
+        "run": {
+            "command": "python launch.py train",
+            "versions": {"jax": "0.10.0"},
+            "machine": {"memory_bytes": 16.2e9, "devices": ["TFRT_CPU_0"] * 8},
+            "dataset": {"frames": {"train": 22000, "test": 1432}, "bytes": 512},
+            "parameters": 178243,
+            "wall_time_seconds": {"train": 125.0, "drive": 40.1},
+        },
+        "balance": {
+            "mode": "v2",
+            "heads": {
+                head: {
+                    "label": head,
+                    "unit": UNITS[head],
+                    "bins": [a | b for a, b in zip(bins, plan, strict=True)],
+                }
+                for head in SKILLS
+            },
+        },
+        "evaluation": {
+            "step": 1500,
+            "split": "test",
+            "frames": 1432,
+            "images_per_second": 8123.0,
+            "heads": {
+                head: {
+                    "natural": {"loss": 0.0123, "mae": 0.0678, "skill": natural},
+                    "balanced": {"loss": 0.0345, "mae": 0.156, "skill": balanced},
+                    "bins": [a | b for a, b in zip(bins, errors, strict=True)],
+                }
+                for head, (natural, balanced) in SKILLS.items()
+            },
+        },
+        "drive": {
+            "step": 1500,
+            "mean": 638.62,
+            "std": 461.7,
+            "finished": 2,
+            "predictions_per_second": 1200.0,
+            "off_road_share": 0.0125,
+            "tracks": tracks,
+            "action_repeat": 2,
+        },
+        "drive_steps": {"ages": [{"step": 500, "mean": 310.0, "std": 220.0}]},
+    }
+
+
+def fill(workdir, leave_out=()):
+    workdir.mkdir(parents=True, exist_ok=True)
+    for name, content in results_of_a_run().items():
+        if f"{name}.json" not in leave_out:
+            (workdir / f"{name}.json").write_text(json.dumps(content))
+    if "metrics.jsonl" not in leave_out:
+        lines = [json.dumps(metrics_line(123_456 * (i + 1), row)) for i, row in enumerate(DRAWN)]
+        (workdir / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    if "drive.mp4" not in leave_out:
+        (workdir / "drive.mp4").write_bytes(VIDEO)
+    return workdir
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The page of a whole run, and the figures that were drawn for it."""
+    workdir = fill(epath.Path(tmp_path_factory.mktemp("runs")) / "a <b> run")
+    figures, draw = [], plots.svg_data_uri
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "svg_data_uri", lambda figure: figures.append(figure) or draw(figure))
+        path = report.write_report(workdir)
+    assert path == workdir / "report.html"
+    return SimpleNamespace(page=Page(path.read_text()), figures=figures, workdir=workdir)
+
+
+def test_every_number_is_on_the_page(whole):
+    text, rows = whole.page.text, whole.page.rows
+    assert ["70", "925.1", "yes", "1.2 %", "741"] in rows
+    assert ["71", "1,003.3", "yes", "1.2 %", "742"] in rows
+    assert ["72", "-12.6", "no", "1.2 %", "743"] in rows
+    assert ["together", "638.6 ± 461.7", "2 of 3", "1.2 %", ""] in rows
+    natural, balanced = ["0.0123", "0.0678"], ["0.0345", "0.156"]
+    for head, skills in {
+        "steering": ("+0.412", "+0.812"),
+        "throttle": ("\N{MINUS SIGN}0.138", "+0.210"),
+        "brake": (wording.NO_SKILL,) * 2,
+    }.items():
+        assert [head, *natural, skills[0], *balanced, skills[1], UNITS[head]] in rows
+    assert "held-out skill, steering +0.81 learned +0.41 on frames as recorded" in text
+    assert "held-out skill, throttle +0.21 weak \N{MINUS SIGN}0.14 on frames" in text
+    assert "It drives, but not yet well enough" in text
+    assert "laps finished 2 of 3" in text
+    assert "4,185 images a second, 25.0 % of the time spent waiting" in text
+    drawn = np.sum(DRAWN, axis=0)
+    for i, name in enumerate(BINS):
+        passes = wording.number(250 / FRAMES[i]) if FRAMES[i] else wording.ABSENT
+        planned = "25.0 %" if FRAMES[i] else "0.0 %"
+        row = [name, str(FRAMES[i]), planned, f"{100 * drawn[i] / drawn.sum():.1f} %", passes]
+        assert rows.count(row) == len(SKILLS)
+    for fact in (
+        ["parameters", "178,243"],
+        ["memory", "16.2 GB"],
+        ["devices", "TFRT_CPU_0, ... (8 in all)"],
+        ["frames", "22,000 train, 1,432 test"],
+        ["train", "2 min 5 s"],
+        ["together", "2 min 45 s"],
+        ["jax", "0.10.0"],
+    ):
+        assert fact in rows
+
+
+def test_the_page_stands_alone(whole):
+    page = whole.page
+    assert not {"script", "link", "iframe", "object"} & {tag for tag, _ in page.tags}
+    ids = {attributes.get("id") for _, attributes in page.tags}
+    for _, attributes in page.tags:
+        assert not any(name.startswith("on") for name in attributes)
+        assert attributes.get("src", "data:").startswith("data:")
+        if "href" in attributes:
+            assert attributes["href"].startswith("#")
+            assert attributes["href"][1:] in ids
+    assert "url(" not in page.style
+    assert "@import" not in page.style
+
+
+def test_every_picture_and_the_video_are_inside(whole):
+    images = [attributes for tag, attributes in whole.page.tags if tag == "img"]
+    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, two of speed.
+    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 6
+    for image in images:
+        assert image["alt"].removeprefix("Plot: ")
+        picture = ElementTree.fromstring(base64.b64decode(image["src"].split(",", 1)[1]))
+        assert picture.tag.endswith("svg")
+        references = [v for e in picture.iter() for k, v in e.attrib.items() if k.endswith("href")]
+        assert all(reference.startswith("#") for reference in references)
+    (video,) = [attributes for tag, attributes in whole.page.tags if tag == "video"]
+    assert "controls" in video
+    assert video["src"] == "data:video/mp4;base64," + base64.b64encode(VIDEO).decode()
+
+
+def test_every_axes_is_named_and_nothing_overlaps(whole):
+    for figure in whole.figures:
+        FigureCanvasAgg(figure).draw()
+        for axes in figure.axes:
+            assert axes.get_title(loc="left")
+            assert axes.get_xlabel()
+            assert axes.get_ylabel()
+            assert not axes.get_legend()
+            ticks = [tick.get_window_extent() for tick in axes.get_xticklabels()]
+            assert not any(a.overlaps(b) for a, b in itertools.pairwise(ticks))
+            for legend in figure.legends:
+                box = legend.get_window_extent()
+                assert not box.overlaps(axes.get_window_extent())
+                assert figure.bbox.x0 <= box.x0
+                assert box.x1 <= figure.bbox.x1
+    named = [
+        (a.get_title(loc="left"), a.get_xlabel(), a.get_ylabel())
+        for f in whole.figures
+        for a in f.axes
+    ]
+    for head, unit in UNITS.items():
+        assert (
+            f"{head}: labels as recorded and as drawn",
+            f"{head} ({unit})",
+            "share of frames or draws (%)",
+        ) in named
+        assert (
+            f"{head}: error by label",
+            f"recorded label ({unit})",
+            f"mean absolute error\n({unit})",
+        ) in named
+
+
+def test_pictures_show_the_numbers():
+    files = results_of_a_run()
+    drawn = np.sum(DRAWN, axis=0)
+    figure = plots.labels_recorded_and_drawn(
+        files["balance"]["heads"]["steering"], drawn.tolist(), "steering", "#0072B2"
+    )
+    heights = [bar.get_height() for bar in figure.axes[0].patches]
+    np.testing.assert_allclose(heights[:5], 100 * np.array(FRAMES) / 1000)
+    np.testing.assert_allclose(heights[5:], 100 * drawn / drawn.sum())
+    assert [tick.get_text() for tick in figure.axes[0].get_xticklabels()] == BINS
+
+    figure = plots.track_scores(files["drive"])
+    assert {900.0, 638.62} <= {curve.get_ydata()[0] for curve in figure.axes[0].lines}
+
+    # Long runs are averaged down, without a point or a trend lost.
+    lines = [{"step": step, "x": 2.0 * step} for step in range(10_000)] + [{"step": 5, "x": None}]
+    steps, values = plots.series(lines, "x")
+    assert len(steps) == plots.MAX_CURVE_POINTS
+    np.testing.assert_allclose(values, 2 * steps)
+
+
+HINTS = {
+    "config.json": "No configuration yet. It is written by python launch.py train",
+    "run.json": "wall times are written by python launch.py train",
+    "metrics.jsonl": "Not trained yet. Curves are made by python launch.py train",
+    "balance.json": "No balance yet. It is made by python launch.py train",
+    "evaluation.json": "Errors on held-out frames are made by python launch.py evaluate",
+    "drive.json": "Scores on unseen tracks are made by python launch.py drive",
+    "drive.mp4": "There is no video. It is made by python launch.py drive",
+}
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        {"config.json", "metrics.jsonl", "drive.mp4"},
+        {"run.json", "balance.json", "evaluation.json", "drive.json", "drive_steps.json"},
+    ],
+)
+def test_a_missing_file_costs_one_line(whole, tmp_path, missing):
+    workdir = fill(epath.Path(tmp_path) / "a run", leave_out=missing)
+    text = Page(report.write_report(workdir).read_text()).text
+    for name, hint in HINTS.items():
+        assert hint not in whole.page.text
+        assert (f"{hint} --workdir='{workdir}'" in text) == (name in missing)
+    assert "held-out skill, steering +0.81 learned" in text
+    assert f"held-out skill, brake {wording.NO_SKILL}" in text
+
+
+def test_an_empty_workdir_gets_a_page_of_hints(tmp_path):
+    text = Page(report.write_report(epath.Path(tmp_path)).read_text()).text
+    assert "Not driven yet" in text
+    assert all(hint in text for name, hint in HINTS.items() if name != "drive.mp4")
+
+
+def test_constant_labels_and_hostile_values(whole):
+    text = whole.page.text
+    assert f"held-out skill, brake {wording.NO_SKILL} " in text
+    assert not {"nan", "none"} & set(text.lower().replace(",", " ").split())
+    (curves,) = [f for f in whole.figures if f.axes[0].get_title(loc="left") == "brake: loss"]
+    assert [text.get_text() for text in curves.axes[1].texts] == [wording.NO_SKILL]
+    assert ["note", HOSTILE] in whole.page.rows
+    assert "a <b> run" in whole.page.text
+
+
+@pytest.mark.parametrize(
+    ("skill", "words", "level"),
+    [
+        (1.0, "learned", "good"),
+        (wording.LEARNED_SKILL, "learned", "good"),
+        (wording.LEARNED_SKILL - 1e-6, "weak", "fair"),
+        (wording.WEAK_SKILL, "weak", "fair"),
+        (wording.WEAK_SKILL - 1e-6, "no better than a constant", "poor"),
+        (-7.0, "no better than a constant", "poor"),
+        (None, wording.NO_SKILL, "unknown"),
+        (float("nan"), "not a number: the training diverged", "poor"),
+    ],
+)
+def test_words_for_skill(skill, words, level):
+    assert wording.skill_in_words(skill) == (words, level)
+
+
+def test_a_line_cut_short_is_left_out_and_a_damaged_one_is_named(tmp_path):
+    path = epath.Path(tmp_path) / "metrics.jsonl"
+    path.write_text('{"step": 1}\n{"step": 2}\n{"step": 3, "tr')
+    assert results.read_lines(path) == [{"step": 1}, {"step": 2}]
+    path.write_text('{"step": 1}\n{"step"\n{"step": 3}\n')
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2, is not JSON"):
+        results.read_lines(path)
+
+
+def test_a_failure_leaves_the_last_page_alone(tmp_path):
+    workdir = fill(epath.Path(tmp_path))
+    (workdir / "report.html").write_text("the last page")
+    balance = results_of_a_run()["balance"]
+    balance["heads"]["throttle"]["bins"].pop()
+    (workdir / "balance.json").write_text(json.dumps(balance))
+    with pytest.raises(UserError, match=r"throttle: .*disagree on the number of bins, \[4, 5\]"):
+        report.write_report(workdir)
+    assert (workdir / "report.html").read_text() == "the last page"
+    assert not list(workdir.glob("*unfinished*"))
+
+
+def test_imports_neither_jax_nor_pyplot():
+    code = "import sys, jaxdrive.evaluation.report; print(*sys.modules)"
+    modules = subprocess.check_output([sys.executable, "-c", code], text=True).split()
+    assert "jaxdrive.evaluation.report" in modules
+    assert not {"jax", "matplotlib.pyplot"} & set(modules)
