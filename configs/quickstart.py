@@ -6,8 +6,9 @@ Command:
 Expected, on 2 CPU cores: see the README.
 """
 
-from configs import default
 from ml_collections import ConfigDict
+
+from configs import default
 
 
 def get_config() -> ConfigDict:
@@ -20,7 +21,7 @@ def get_config() -> ConfigDict:
     config.heads.steering.scale = 0.4
     config.heads.brake.scale = 0.8
 
-    # The dashboard (12 rows) is cut off and the rest halved; the speed it shows is an input instead.
+    # The dashboard (12 rows) is cut off and the rest halved: the speed it shows is an input.
     config.data.crop_bottom = 12
     config.data.height = 42
     config.data.width = 48

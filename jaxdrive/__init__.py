@@ -1,3 +1,3 @@
-"""jaxdrive trains cars to drive from recordings: one network, several heads, each on its own data."""
+"""jaxdrive trains cars to drive from recordings: one network, several balanced heads."""
 
 __version__ = "0.1.0"

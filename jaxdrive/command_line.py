@@ -12,7 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +88,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         rest = values([argv[0], *words])
     if len(rest) > 1:
         raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
-    config = values["config"].value.to_dict()
+    config = values["config"].value.to_dict()  # type: ignore[union-attr]
     config["data"]["dir"] = os.path.abspath(config["data"]["dir"])
     others = {name: values[name].value for name in values if not name.startswith("config")}
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
@@ -224,10 +224,9 @@ def _join_processes(given: Mapping[str, Any]) -> None:
     names = ("coordinator", "num_processes", "process_id")
     missing = [f"--{name}" for name in names if given[name] is None]
     if len(missing) == 3:
-        try:
+        # JAX raises it where nothing tells of other processes.
+        with suppress(ValueError):
             jax.distributed.initialize()
-        except ValueError:
-            pass  # Nothing here tells of other processes.
         return
     if missing:
         raise UsageError(f"a run of several processes needs {', '.join(missing)} as well")

@@ -66,6 +66,7 @@ class Bins:
             owner = below if above is None or (below is not None and edge > 0) else above
             if edge in self.atoms:
                 owner = spans.index((edge, edge))
+            assert owner is not None  # There are at least two edges, so one side is an interval.
             table[2 * rank + 1] = owner
             if above is not None:
                 table[2 * rank + 2] = above
@@ -140,7 +141,7 @@ def controls(head: Head, predictions: np.ndarray) -> np.ndarray:
 
 
 def bin_texts(head: Head) -> list[str]:
-    """How to write every bin in the label's own unit: "0.2" for an exact value, else "0.1 to 0.2"."""
+    """How to write every bin in the label's unit: "exactly 0.2" or "0.1 to 0.2"."""
     texts = []
     for low, high in head.bins.spans:
         first, last = (f"{value * head.scale:.4g}" for value in (low, high))
@@ -149,7 +150,7 @@ def bin_texts(head: Head) -> list[str]:
 
 
 def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
-    """The heads of a configuration, in the order in which they are written there.
+    """The heads of a configuration, in order of their names.
 
     Args:
       config: `config.heads`: by head name, the fields of `Head`, with bins as {edges, atoms}.
@@ -160,7 +161,7 @@ def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
     if not config:
         raise UserError("config.heads is empty: name at least one head")
     heads = {}
-    for name, fields in config.items():
+    for name, fields in sorted(config.items()):
         try:
             heads[name] = Head(
                 name=name,

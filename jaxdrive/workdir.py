@@ -1,4 +1,4 @@
-"""The folder of a run: its configuration, what is known of it, and whether it fits a new command."""
+"""The folder of a run: its configuration, what is known of it, whether it fits a command."""
 
 import datetime
 import importlib.metadata
@@ -105,7 +105,7 @@ def _check_same(
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"a": {"b": 1}} -> {"a.b": 1}."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for name, value in config.items():
         if isinstance(value, Mapping):
             flat |= flatten(value, f"{prefix}{name}.")

@@ -1,8 +1,8 @@
 """A prepared dataset on disk: shards of decoded frames, a label table and a manifest.
 
-The shards are a standard TFDS dataset (ArrayRecord, one physical split) that
-`tfds.builder_from_directory(path).as_data_source("frames")` reads; records are uncompressed and one to
-a group, so that any of them is one short read. Labels for training come from the table (Parquet,
+The shards are a standard TFDS dataset (ArrayRecord, one physical split), which
+`tfds.builder_from_directory(path).as_data_source("frames")` reads; records are uncompressed and one
+to a group, so that any of them is one short read. Labels for training come from the table (Parquet,
 one row a record), so balancing reads no picture. The manifest says what a complete dataset
 consists of. Making the frames is left to `sources/`, the order of work to `prepare.py`.
 """

@@ -37,7 +37,7 @@ def drive(
     film = VideoWriter(video, _FRAMES_PER_SECOND) if video is not None else None
     # The first call compiles, which is no part of the speed of driving.
     blank = np.zeros((96, 96, 3), np.uint8)
-    policy([blank], dict.fromkeys(policy.scalars, [0.0]), rows=len(seeds))
+    policy([blank], {name: [0.0] for name in policy.scalars}, rows=len(seeds))
     picture_of = 0 if video is not None else None
     with (
         Fleet(

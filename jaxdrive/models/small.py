@@ -1,4 +1,4 @@
-"""A small convolution net for small pictures, such as CarRacing's: the backbone of the quickstart."""
+"""A small convolution net for small pictures: the backbone of the quickstart."""
 
 from collections.abc import Sequence
 

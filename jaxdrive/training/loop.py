@@ -22,7 +22,7 @@ from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import predict_frames
 from jaxdrive.training.parts import Trainer, batches_from
 from jaxdrive.training.pictures import contact_sheet
-from jaxdrive.training.signals import Stopped, StopRequest
+from jaxdrive.training.signals import StoppedError, StopRequest
 from jaxdrive.training.state import TrainState
 
 # Steps that the host may be ahead of the devices: enough to hide its own work, few enough that
@@ -66,7 +66,7 @@ def run(
       stop: Asked for by a signal: the step at hand is saved before leaving.
 
     Raises:
-      Stopped: `stop` was asked for.
+      StoppedError: `stop` was asked for.
       UserError: No update of a whole interval was finite.
     """
     step, position = int(state.step), int(state.position)
@@ -104,7 +104,7 @@ def run(
             checkpoint.save(manager, step, kept, meta=meta, skill=skill)
         if stopping and step < config["num_steps"]:
             manager.wait_until_finished()
-            raise Stopped(step, stop.number)
+            raise StoppedError(step, stop.number)
     manager.wait_until_finished()
 
 

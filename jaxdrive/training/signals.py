@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM (a preempted machine): finish the step, save it, leave. Twice: leave at once."""
+"""Ctrl-C and SIGTERM (a preempted machine): finish the step, save it, leave.
+
+The second one leaves at once.
+"""
 
 import signal
 from types import FrameType, TracebackType
@@ -11,7 +14,7 @@ from jax.experimental import multihost_utils
 from jaxdrive.errors import UserError
 
 
-class Stopped(UserError):
+class StoppedError(UserError):
     """Training was stopped by a signal after a checkpoint was saved."""
 
     def __init__(self, step: int, signal_number: int) -> None:

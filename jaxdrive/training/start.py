@@ -1,4 +1,4 @@
-"""Starts a run or goes on with one: builds the parts, restores the newest checkpoint, runs the loop.
+"""Starts a run or goes on with one: builds the parts, restores a checkpoint, runs the loop.
 
 Says at the start what the run has: devices, free memory, data, parameters.
 """
@@ -34,7 +34,7 @@ def train(
       meta: What every checkpoint says of its run; "config" in it is what `evaluate` starts from.
 
     Raises:
-      Stopped: By a signal, after a checkpoint.
+      StoppedError: By a signal, after a checkpoint.
       UserError: Settings, data or checkpoints do not fit.
     """
     if config["eval_every"] and not len(dataset.ids("validation")):

@@ -1,4 +1,4 @@
-"""The train step and the prediction step: pure functions of state and batch, written for one device.
+"""The train step and the prediction step: pure functions, written for one device.
 
 Every head learns from its own batch; the heads' gradients are summed and applied at once. The
 functions here run on each device with its own rows under the axis `DATA_AXIS`; how they are spread
@@ -9,6 +9,7 @@ Two modes give the same numbers:
   separate: one pass after the other, with the memory of one batch.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -80,7 +81,7 @@ def make_train_step(
             opt_state=opt_state,
         )
         finite = jnp.isfinite(norm)
-        skipped = state.replace(position=state.position + 1)
+        skipped = dataclasses.replace(state, position=state.position + 1)
         state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, skipped)
         return state, {"heads": metrics, "gradient_norm": norm, "skipped": ~finite}
 
@@ -92,7 +93,9 @@ def make_predict_step(model: nn.Module) -> Callable[[Any, Any], dict[str, jax.Ar
 
     def predict(variables: tuple[Any, Any], inputs: Any) -> dict[str, jax.Array]:
         params, batch_stats = variables
-        return model.apply({"params": params, "batch_stats": batch_stats}, inputs, train=False)
+        trained = {"params": params, "batch_stats": batch_stats}
+        predictions: dict[str, jax.Array] = model.apply(trained, inputs, train=False)  # type: ignore[assignment]
+        return predictions
 
     return predict
 
