@@ -75,7 +75,7 @@ def get_config() -> ConfigDict:
     config.data.validation_episodes = 4
     config.data.test_episodes = 4
     # Standard deviation of the noise on the expert's steering while it records; labels stay clean.
-    config.data.noise = 0.2
+    config.data.noise = 0.1
     # Simulator steps (1/50 s) for which an action is held; one frame is kept for each.
     config.data.action_repeat = 2
     # Simulator steps after which an episode ends.

@@ -51,7 +51,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "Folder of the run: local, or gs://...", **define)
     flags.DEFINE_integer("step", None, "Checkpoint to use; default: the best.", **define)
     flags.DEFINE_list("steps", [], "drive: checkpoints to compare, e.g. 500,1000.", **define)
-    flags.DEFINE_integer("tracks", None, "drive: number of tracks, seeds 0, 1, ...", **define)
+    tracks_help = "drive: number of tracks, seeds 0, 1, ..."
+    flags.DEFINE_integer("tracks", None, tracks_help, lower_bound=1, **define)
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
     flags.DEFINE_string("coordinator", None, "host:port of process 0.", **define)
     flags.DEFINE_integer("num_processes", None, "Processes of this run.", **define)
@@ -121,7 +122,7 @@ def _define_config(
         config_flags.DEFINE_config_file("config", file, flag_values=values)
     fields = _fields(config)
     for word in words:
-        name = word.removeprefix("--").partition("=")[0]
+        name = word.lstrip("-").partition("=")[0]
         if name.startswith("config.") and name.removeprefix("config.") not in fields:
             field = name.removeprefix("config.")
             raise UsageError(f"unknown field {name}{_nearest(field, fields, 'config.')}")
@@ -133,13 +134,16 @@ def _load_config(file: str) -> ConfigDict:
         there = [str(other) for other in sorted((path.parent).glob("*.py"))]
         raise UsageError(f"no such configuration file: {file}{_nearest(file, there)}")
     try:
-        return runpy.run_path(file)["get_config"]()
+        names = runpy.run_path(file)
+        if "get_config" in names:
+            return names["get_config"]()
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)[-1]
         raise UsageError(
-            f"the configuration {file} fails: {type(error).__name__}: {error}"
-            f" ({line.filename}, line {line.lineno})"
+            f"the configuration {file} fails: {type(error).__name__}:"
+            f" {' '.join(str(error).split())} ({line.filename}, line {line.lineno})"
         ) from error
+    raise UsageError(f"the configuration {file} has no function get_config(): see configs/")
 
 
 def _with_tuples(value: Any) -> Any:

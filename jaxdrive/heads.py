@@ -23,8 +23,8 @@ class Bins:
     Attributes:
       edges: Ascending borders, the ends of the range included.
       atoms: Those edges that are a bin of their own (exactly 0.0, exactly 1.0). An edge that is no
-        atom belongs to the interval on its side away from zero's, so that the bins of -y mirror
-        those of y; the ends of the range belong to their only interval.
+        atom belongs to the interval on its side towards zero, so that the bins of -y mirror those
+        of y (0 itself, to the one above); the ends of the range belong to their only interval.
     """
 
     edges: tuple[float, ...]

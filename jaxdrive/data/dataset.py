@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from array_record.python.array_record_module import ArrayRecordReader
 
-from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE
+from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE, file_hash
 from jaxdrive.errors import UserError
 
 
@@ -54,8 +54,13 @@ def open_dataset(path: Path) -> Dataset:
     """
     if not (path / MANIFEST).exists():
         raise UserError(f"{path} holds no prepared dataset: there is no {MANIFEST} in it")
-    manifest = json.loads((path / MANIFEST).read_text())
     remedy = f"delete the folder {path} and run `prepare` again to write it anew"
+    try:
+        manifest = json.loads((path / MANIFEST).read_text())
+    except ValueError as error:
+        raise UserError(
+            f"damaged dataset: {path / MANIFEST} is no JSON ({error}): {remedy}"
+        ) from error
     found = manifest.get("schema_version")
     if found != SCHEMA_VERSION:
         raise UserError(
@@ -71,12 +76,11 @@ def open_dataset(path: Path) -> Dataset:
                 f"damaged dataset: {file} {state}, its manifest says {shard['bytes']} bytes:"
                 f" {remedy}"
             )
-    table = pq.read_table(path / TABLE)
-    if table.num_rows != sum(shard["records"] for shard in manifest["shards"]):
-        raise UserError(
-            f"damaged dataset: {path / TABLE} has {table.num_rows} rows, the shards hold"
-            f" {sum(shard['records'] for shard in manifest['shards'])} records: {remedy}"
-        )
+    file = path / TABLE
+    if not file.exists() or file_hash(file) != manifest["table"]["sha256"]:
+        state = "is not what its manifest says" if file.exists() else "is missing"
+        raise UserError(f"damaged dataset: {file} {state}: {remedy}")
+    table = pq.read_table(file)
     labels = {name: table[f"label/{name}"].to_numpy() for name in manifest["labels"]}
     return Dataset(path, manifest, labels, np.asarray(table["split"].to_pylist()))
 

@@ -115,7 +115,7 @@ def train_batches(
 def frame_batches(
     examples: Examples, ids: np.ndarray, *, batch_size: int, rows: Rows, threads: int
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The inputs of `ids` in order, each record once; the last batch is filled with its first id.
+    """The inputs of `ids` in order, each record once; the first ones again fill the last batch.
 
     Args:
       examples: Makes examples of record ids.

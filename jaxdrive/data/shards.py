@@ -137,13 +137,13 @@ def _features(image_shape: tuple[int, ...], labels: Iterable[str]) -> Any:
 def _serializer(features: Any) -> Any:
     from tensorflow_datasets.core import example_serializer
 
-    serialize = example_serializer.ExampleSerializer(
-        features.get_serialized_info()
-    ).serialize_example
+    to_message = example_serializer.ExampleSerializer(features.get_serialized_info()).get_tf_example
 
     def serializer(frame: Frame) -> bytes:
         example = {"image": frame.image, "labels": dict(frame.labels)}
-        return serialize(features.encode_example(example))
+        message = to_message(features.encode_example(example))
+        # Else features stand in another order each time, and so do the bytes of a dataset.
+        return message.SerializeToString(deterministic=True)
 
     return serializer
 
@@ -182,7 +182,7 @@ def assemble(folder: Path, *, sessions: int, fit: Fit, about: dict[str, Any]) ->
         "sessions": sessions,
         "frames": {split: splits.count(split) for split in SPLITS},
         "shards": shards,
-        "table": {"file": TABLE, "rows": table.num_rows, "sha256": _hash(folder / TABLE)},
+        "table": {"file": TABLE, "rows": table.num_rows, "sha256": file_hash(folder / TABLE)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
     return manifest
@@ -195,7 +195,7 @@ def _name_shard(part: Path, index: int) -> dict[str, Any]:
     records = reader.num_records()
     reader.close()
     size = path.stat().st_size
-    return {"file": path.name, "records": records, "bytes": size, "sha256": _hash(path)}
+    return {"file": path.name, "records": records, "bytes": size, "sha256": file_hash(path)}
 
 
 def _write_tfds_metadata(folder: Path, features: Any, shards: list[dict[str, Any]]) -> None:
@@ -225,6 +225,7 @@ def _write_tfds_metadata(folder: Path, features: Any, shards: list[dict[str, Any
     )
 
 
-def _hash(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -28,25 +28,28 @@ class BatchNorm(nn.Module):
     def __call__(self, x: jax.Array, *, train: bool, groups: int = 1) -> jax.Array:
         """Normalises `x` [groups * B, ..., C] over all axes but the last; same shape and dtype."""
         channels = x.shape[-1]
-        scale = self.param("scale", nn.initializers.ones, (channels,))
-        bias = self.param("bias", nn.initializers.zeros, (channels,))
-        moving_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
-        moving_variance = self.variable("batch_stats", "variance", jnp.ones, (channels,))
-        if not train:
-            factor = scale * jax.lax.rsqrt(moving_variance.value + self.epsilon)
-            return (x - moving_mean.value) * factor + bias
-
+        scale = self.param("scale", nn.initializers.ones, (channels,), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
+        moving = {
+            "mean": self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32),
+            "variance": self.variable("batch_stats", "variance", jnp.ones, (channels,), jnp.float32),
+        }
         grouped = x.reshape(groups, -1, channels)
-        mean = self._average(grouped.mean(axis=1, keepdims=True))
-        variance = self._average(jnp.square(grouped - mean).mean(axis=1, keepdims=True))
+        if train:
+            mean = self._average(grouped.mean(axis=1, keepdims=True))
+            variance = self._average(jnp.square(grouped - mean).mean(axis=1, keepdims=True))
+            self._move(moving["mean"], mean)
+            self._move(moving["variance"], variance)
+        else:
+            mean, variance = (value.value.reshape(1, 1, -1) for value in moving.values())
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale.reshape(1, 1, -1)
+        return ((grouped - mean) * factor + bias.reshape(1, 1, -1)).reshape(x.shape)
+
+    def _move(self, moving: nn.Variable, now: jax.Array) -> None:
+        """Takes the statistics of every group, [groups, 1, C], into a moving average, in order."""
         if not self.is_initializing():
-            for group in range(groups):
-                for moving, now in ((moving_mean, mean), (moving_variance, variance)):
-                    moving.value = (
-                        self.momentum * moving.value + (1 - self.momentum) * now[group, 0]
-                    )
-        normalised = (grouped - mean) * jax.lax.rsqrt(variance + self.epsilon) * scale + bias
-        return normalised.reshape(x.shape)
+            for group in now[:, 0]:
+                moving.value = self.momentum * moving.value + (1 - self.momentum) * group
 
     def _average(self, value: jax.Array) -> jax.Array:
         if self.axis_name is None or self.is_initializing():

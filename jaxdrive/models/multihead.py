@@ -3,6 +3,7 @@
 What an input or a head means is left to `heads.py` and the loader: here are only arrays by name.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -49,7 +50,7 @@ class MultiHead(nn.Module):
         Returns:
           By head name, predictions in the range of the head's target, [rows seen].
         """
-        dtype = jnp.promote_types(self._parameter_dtype(), jnp.float32)
+        dtype = self._parameter_dtype()
         image = inputs["image"].astype(dtype) / jnp.asarray(255, dtype)
         features = self.backbone(image, train=train, groups=groups)
         scalars = [
@@ -102,11 +103,11 @@ def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
     normalisation = config["batch_norm"]
     batch_norm = None
     if normalisation["use"]:
-        batch_norm = BatchNorm(
+        batch_norm = functools.partial(
+            BatchNorm,
             momentum=normalisation["momentum"],
             epsilon=normalisation["epsilon"],
             axis_name=axis_name if normalisation["sync"] else None,
-            parent=None,
         )
     return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
 

@@ -1,6 +1,6 @@
 """A small convolution net for small pictures: the backbone of the quickstart."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 from flax import linen as nn
@@ -13,11 +13,11 @@ class SmallNet(nn.Module):
 
     Attributes:
       channels: Output channels of every convolution; each halves the picture.
-      batch_norm: The normalisation after every convolution, or None.
+      batch_norm: Makes the normalisation after every convolution; None leaves it out.
     """
 
     channels: Sequence[int]
-    batch_norm: BatchNorm | None
+    batch_norm: Callable[[], BatchNorm] | None
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -27,6 +27,6 @@ class SmallNet(nn.Module):
             size = 5 if index == 0 else 3
             x = nn.Conv(channels, (size, size), strides=2, use_bias=self.batch_norm is None)(x)
             if self.batch_norm is not None:
-                x = self.batch_norm.clone()(x, train=train, groups=groups)
+                x = self.batch_norm()(x, train=train, groups=groups)
             x = nn.relu(x)
         return x.reshape(x.shape[0], -1)

@@ -111,9 +111,9 @@ class CarRacing:
         """Holds `controls` for `repeat` physics steps, or until the episode is over.
 
         Args:
-            controls: steering [-1, 1] (negative = left), throttle [0, 1], brake [0, 1]; values
-                outside are clipped. The wheels turn by 0.4 rad at most, and a steering of 0.4
-                takes them there.
+            controls: steering [-1, 1] (negative = left), throttle [0, 1], brake [0, 1]; what
+                lies outside acts like the nearest end. The wheels turn by 0.4 rad at most, and a
+                steering of 0.4 takes them there.
             repeat: number of physics steps, each 1 / STEPS_PER_SECOND seconds long.
 
         Raises:
@@ -128,7 +128,6 @@ class CarRacing:
         )
         if not np.isfinite(action).all():
             raise ValueError(f"CarRacing.advance: controls must be finite, found {dict(controls)}")
-        action = action.clip([-1.0, 0.0, 0.0], 1.0)
         for _ in range(repeat):
             self._step(action)
             if self.done:

@@ -21,6 +21,8 @@ from jaxdrive.heads import targets as targets_of
 
 # Variance of targets, in their range of about 1, under which a label counts as constant.
 _CONSTANT = 1e-9
+# Variance as a share of the squared mean that sums in float32 can invent for a constant label.
+_ROUNDING = 1e-5
 
 
 @flax.struct.dataclass
@@ -39,8 +41,9 @@ class HeadMetrics(clu_metrics.Metric):
         cls, head: Head, predictions: jax.Array, targets: jax.Array, mask: jax.Array
     ) -> "HeadMetrics":
         """Of predictions and targets [n] in the range of the head's target; mask bool [n]."""
-        targets = targets.astype(predictions.dtype)
         weight = mask.astype(predictions.dtype)
+        drawn = _count_bins(head, targets, weight)
+        targets = targets.astype(predictions.dtype)
         error = (predictions - targets) * weight
         return cls(
             count=weight.sum(),
@@ -48,12 +51,12 @@ class HeadMetrics(clu_metrics.Metric):
             absolute_error=jnp.abs(error).sum(),
             target=(targets * weight).sum(),
             squared_target=(jnp.square(targets) * weight).sum(),
-            drawn=_count_bins(head, targets, weight),
+            drawn=drawn,
         )
 
     def merge(self, other: "HeadMetrics") -> "HeadMetrics":
-        """The sums over both."""
-        return jax.tree.map(lambda a, b: a + b, self, other)
+        """The sums over both; on the host in float64, so that long windows lose nothing."""
+        return jax.tree.map(_sum, self, other)
 
     def compute(self) -> dict[str, Any]:
         """{"loss", "mae", "skill"} in the target's range, and "drawn", examples per bin."""
@@ -61,6 +64,8 @@ class HeadMetrics(clu_metrics.Metric):
         loss = float(self.squared_error) / count
         mean = float(self.target) / count
         variance = float(self.squared_target) / count - mean**2
+        if variance < _ROUNDING * mean**2:
+            variance = 0.0
         return {
             "loss": loss,
             "mae": float(self.absolute_error) / count,
@@ -69,8 +74,14 @@ class HeadMetrics(clu_metrics.Metric):
         }
 
 
+def _sum(a: Any, b: Any) -> Any:
+    return a + b if isinstance(a, jax.Array) else np.add(a, b, dtype=np.float64)
+
+
 def _count_bins(head: Head, targets: jax.Array, weight: jax.Array) -> jax.Array:
-    lookup, edges = head.bins.lookup, jnp.asarray(head.bins.edges, targets.dtype)
+    # In float32 like `bin_index`, also where the network computes in another type.
+    targets = targets.astype(jnp.float32)
+    lookup, edges = head.bins.lookup, jnp.asarray(head.bins.edges, jnp.float32)
     code = jnp.searchsorted(edges, targets) + jnp.searchsorted(edges, targets, side="right")
     return jnp.zeros(len(head.bins), weight.dtype).at[jnp.asarray(lookup)[code]].add(weight)
 

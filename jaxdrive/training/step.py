@@ -71,7 +71,7 @@ def make_train_step(
             model, heads, state, batch, counts, supervise
         )
         gradients, metrics = jax.lax.psum((gradients, metrics), DATA_AXIS)
-        norm = optax.global_norm(gradients)
+        norm = optax.tree.norm(gradients)
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         updated = TrainState(
             step=state.step + 1,

@@ -92,14 +92,15 @@ class JsonLinesWriter(_Writer):
         kept = [line for line in read_metrics(path) if line["step"] <= resumed_step]
         partial = path.with_suffix(".partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        partial.rename(path)
+        partial.replace(path)
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
-        """Notes finite numbers as they are, others as null."""
+        """Notes numbers as they are and None, the skill on a constant label, as null.
+
+        What diverged stays told apart from it: Python's json writes and reads NaN and Infinity.
+        """
         line = self._pending.setdefault(step, {"step": step})
-        for name, value in scalars.items():
-            finite = value is not None and np.isfinite(value)
-            line[name] = float(value) if finite else None
+        line.update({name: None if v is None else float(v) for name, v in scalars.items()})
 
     def write_summaries(
         self, step: int, values: Mapping[str, Any], metadata: Mapping[str, Any] | None = None

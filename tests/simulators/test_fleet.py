@@ -15,23 +15,30 @@ from jaxdrive.simulators.fleet import Fleet, Observation, TrackResult
 
 STRAIGHT_ON = {"steering": 0.0, "throttle": 0.3, "brake": 0.0}
 
+# Its workers import it as well, and then never come back from a step to look at their connection.
 PARENT = """
-import signal
+import time
+from jaxdrive.simulators.car_racing import CarRacing
 from jaxdrive.simulators.fleet import Fleet
+
+def get_stuck(car, controls, *, repeat):
+    print("stuck", flush=True)
+    time.sleep(120)
+
+CarRacing.advance = get_stuck
 
 if __name__ == "__main__":
     with Fleet([0, 1], workers=2) as fleet:
-        print(len(fleet.observations()), flush=True)
-        signal.pause()
+        fleet.advance({0: {}, 1: {}})
 """
 
 
 def _decide(seen: Observation) -> dict[str, float]:
-    """Track 0 soon leaves the playfield; the others depend on what they see."""
+    """Track 0 soon leaves the playfield; the others circle, by what they see."""
     if seen.track == 0:
         return STRAIGHT_ON
     left, right = seen.image[:84, :48].mean(), seen.image[:84, 48:].mean()
-    return {"steering": (left - right) / 100, "throttle": 0.1, "brake": 0.01 * seen.speed / 50}
+    return {"steering": 0.3 + (left - right) / 1000, "throttle": 0.1, "brake": seen.speed / 5000}
 
 
 def _drive(workers: int) -> tuple[list[list[Observation]], list[TrackResult]]:
@@ -102,7 +109,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
         text=True,
         env=os.environ | {"PYTHONPATH": root},
     ) as parent:
-        assert parent.stdout.readline() == "2\n"
+        assert [parent.stdout.readline() for _ in range(2)] == ["stuck\n"] * 2
         parent.kill()
         # The workers hold the other end of this pipe too: it ends only when all of them are gone.
         assert parent.communicate(timeout=60) == ("", None)

@@ -1,0 +1,248 @@
+"""A dataset is made once and whole: however often it is asked for, interrupted or killed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxdrive.data import prepare as preparing
+from jaxdrive.data import shards
+from jaxdrive.data.dataset import ImageReader
+from jaxdrive.data.frames import fit_image
+from jaxdrive.data.prepare import fingerprint, prepare
+from jaxdrive.data.sources import car_racing
+from jaxdrive.errors import UserError
+
+# Prepares, or waits with its workers alive once the first session is written.
+SCRIPT = """
+import json, logging, os, signal, sys, types
+from jaxdrive.data import prepare as preparing
+
+def wait():
+    print("one session is written", flush=True)
+    signal.pause()
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    os.cpu_count = lambda: 1
+    if sys.argv[2] == "wait":
+        nothing = lambda **_: None
+        bar = types.SimpleNamespace(update=wait, set_postfix=nothing, close=nothing)
+        preparing.progress_bar = lambda **_: bar
+    preparing.prepare(json.loads(sys.argv[1]))
+"""
+
+
+def settings(folder: Path, **changes):
+    """config.data for three episodes of ten frames."""
+    return {
+        "source": "car_racing",
+        "path": "",
+        "dir": str(folder),
+        "episodes": 1,
+        "validation_episodes": 1,
+        "test_episodes": 1,
+        "noise": 0.2,
+        "action_repeat": 2,
+        "max_steps": 20,
+        "crop_top": 4,
+        "crop_bottom": 12,
+        "height": 20,
+        "width": 24,
+    } | changes
+
+
+@pytest.fixture(autouse=True)
+def _one_worker(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A dataset that was made without disturbance."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "cpu_count", lambda: 1)
+        return prepare(settings(tmp_path_factory.mktemp("datasets")))
+
+
+def write_parts(data, indices) -> Path:
+    """The folder that an interrupted `prepare` leaves when these sessions were written."""
+    partial = (Path(data["dir"]) / fingerprint(data)).with_suffix(".incomplete")
+    partial.mkdir()
+    sessions = car_racing.sessions(data)
+    for index in indices:
+        shards.write_session(partial, index, sessions[index], preparing.fit_of(data))
+    return partial
+
+
+def no_recording(*_, **__):
+    raise AssertionError("nothing was to be recorded")
+
+
+def test_frames_are_the_expert_s_and_fitted(prepared):
+    data = settings(prepared.path.parent)
+    assert prepared.path.name == fingerprint(data)
+    assert prepared.manifest["frames"] == {"train": 10, "validation": 10, "test": 10}
+    assert prepared.manifest["settings"]["noise"] == 0.2
+    assert prepared.splits.tolist() == [
+        *["train"] * 10,
+        *["validation"] * 10,
+        *["test"] * 10,
+    ]
+    frames = [frame for session in car_racing.sessions(data) for frame in session.read()]
+    for name in ("steering", "throttle", "brake", "speed"):
+        recorded = np.array([frame.labels[name] for frame in frames], np.float32)
+        np.testing.assert_array_equal(prepared.labels[name], recorded)
+    fitted = [fit_image(frame.image, preparing.fit_of(data)) for frame in frames]
+    assert fitted[0].shape == (20, 24, 3)
+    np.testing.assert_array_equal(ImageReader(prepared).read(np.arange(30)), np.stack(fitted))
+
+
+def test_what_is_made_is_opened_without_recording_again(prepared, monkeypatch):
+    monkeypatch.setattr(preparing, "_write_sessions", no_recording)
+    before = {path.name: path.stat() for path in prepared.path.iterdir()}
+    again = prepare(settings(prepared.path.parent))
+    assert again.path == prepared.path
+    after = {path.name: path.stat() for path in prepared.path.iterdir()}
+    assert before.keys() == after.keys()
+    for name, stat in before.items():
+        assert (after[name].st_ino, after[name].st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
+    assert not list(prepared.path.parent.glob("*.incomplete"))
+
+
+@pytest.mark.parametrize(
+    ("change", "shared"),
+    [
+        ({"dir": "elsewhere"}, True),
+        ({"episodes": 2}, False),
+        ({"validation_episodes": 0}, False),
+        ({"test_episodes": 2}, False),
+        ({"noise": 0.1}, False),
+        ({"action_repeat": 3}, False),
+        ({"max_steps": 21}, False),
+        ({"crop_top": 0}, False),
+        ({"crop_bottom": 0}, False),
+        ({"height": 21}, False),
+        ({"width": 25}, False),
+    ],
+)
+def test_settings_that_decide_the_frames_get_a_folder_of_their_own(change, shared, monkeypatch):
+    plain = fingerprint(settings("here"))
+    assert (fingerprint(settings("here") | change) == plain) == shared
+    monkeypatch.setattr(car_racing, "RECORDING_VERSION", 99)
+    assert fingerprint(settings("here")) != plain
+
+
+def test_parts_that_are_whole_are_kept(prepared, tmp_path):
+    data = settings(tmp_path)
+    partial = write_parts(data, [1])
+    (partial / "part-00000-000.array_record").write_bytes(b"cut off while it was written")
+    kept = (partial / "part-00001-000.array_record").stat().st_ino
+    dataset = prepare(data)
+    assert dataset.manifest == prepared.manifest
+    assert (dataset.path / dataset.manifest["shards"][1]["file"]).stat().st_ino == kept
+    assert not partial.exists()
+
+
+def test_an_interrupted_joining_starts_clean(prepared, tmp_path, monkeypatch):
+    data = settings(tmp_path)
+    partial = write_parts(data, [0, 1, 2])
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards.pq, "write_table", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(data)
+    names = {path.name for path in partial.iterdir()}
+    assert "part-00000.parquet" in names
+    assert "jaxdrive-frames.array_record-00000" in names
+    assert prepare(data).manifest == prepared.manifest
+    assert not partial.exists()
+
+
+def test_a_manifest_in_an_unfinished_folder_makes_no_dataset(prepared, tmp_path):
+    """The name of the folder is what counts: a copy may be killed after any of its files."""
+    data = settings(tmp_path)
+    partial = write_parts(data, [])
+    shutil.copy(prepared.path / shards.MANIFEST, partial)
+    with pytest.raises(UserError, match="no space left"), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+        prepare(data)
+    assert not (tmp_path / fingerprint(data)).exists()
+
+
+def start(data, mode: str, script: Path) -> subprocess.Popen:
+    script.write_text(SCRIPT)
+    return subprocess.Popen(
+        [sys.executable, str(script), json.dumps(data), mode],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_killed_then_asked_for_twice_at_once_it_is_made_once(prepared, tmp_path):
+    data = settings(tmp_path)
+    folder = tmp_path / fingerprint(data)
+    with start(data, "wait", tmp_path / "script.py") as process:
+        assert process.stdout.readline().startswith("Preparing 3 sessions")
+        assert process.stdout.readline() == "one session is written\n"
+        process.kill()
+        # A worker holds the other end of this pipe too: it ends only when all of them are gone.
+        process.communicate(timeout=60)
+    partial = folder.with_suffix(".incomplete")
+    assert shards.part_table(partial, 0).exists()
+    assert not (partial / shards.MANIFEST).exists()
+    assert not folder.exists()
+
+    processes = [start(data, "go", tmp_path / "script.py") for _ in range(2)]
+    texts = [process.communicate(timeout=60)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0]
+    made, opened = sorted(texts, key=len, reverse=True)
+    assert "Preparing 3 sessions" in made
+    assert "Going on: " in made
+    assert opened == ""
+    assert json.loads((folder / shards.MANIFEST).read_text()) == prepared.manifest
+    assert not partial.exists()
+
+
+def test_a_full_disk_is_said_before_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "_write_sessions", no_recording)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1_200_000))
+    with pytest.raises(
+        UserError, match=rf"no space left .* in {tmp_path}: 1 MB are free"
+    ) as caught:
+        prepare(settings(tmp_path))
+    assert "--config.data.dir" in str(caught.value)
+
+
+def test_a_named_dataset_is_opened_and_nothing_is_made(prepared, tmp_path):
+    data = settings(tmp_path / "unused", path=str(prepared.path), episodes=9)
+    assert prepare(data).manifest == prepared.manifest
+    assert fingerprint(data) == prepared.manifest["fingerprint"] == prepared.path.name
+    assert not (tmp_path / "unused").exists()
+    for use in (prepare, fingerprint):
+        with pytest.raises(UserError, match=rf"{tmp_path} holds no prepared dataset"):
+            use(data | {"path": str(tmp_path)})
+
+
+def test_settings_that_cannot_be_prepared_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "_write_sessions", no_recording)
+    with pytest.raises(UserError, match=r"config\.data\.source='cows' is not known: one of car_r"):
+        prepare(settings(tmp_path, source="cows"))
+    with pytest.raises(UserError, match=r"no recording to train on: raise data\.episodes"):
+        prepare(settings(tmp_path, episodes=0))
+    assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
+
+
+def test_a_crop_that_leaves_nothing_is_refused_by_the_worker_too(tmp_path):
+    with pytest.raises(UserError, match=r"data\.crop_top=50 .* leave nothing of a picture of 96"):
+        prepare(settings(tmp_path, crop_top=50, crop_bottom=46))

@@ -1,0 +1,106 @@
+"""A small dataset for the tests of this folder: random pictures, known labels, any sessions."""
+
+import dataclasses
+import functools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from jaxdrive.data import shards
+from jaxdrive.data.dataset import Dataset, open_dataset
+from jaxdrive.data.frames import Fit, Frame, Session
+from jaxdrive.heads import Bins, Head
+
+HEIGHT, WIDTH = 6, 8
+FIT = Fit(crop_top=0, crop_bottom=0, height=HEIGHT, width=WIDTH)
+LABELS = ("steering", "throttle", "speed")
+# Frames of the sessions "a", "b", ..., and the split of each.
+SESSIONS = ((23, "train"), (7, "validation"), (18, "train"), (5, "test"))
+
+HEADS = {
+    "steering": Head(
+        name="steering",
+        label="steering",
+        scale=0.5,
+        low=-1.0,
+        high=1.0,
+        bins=Bins(edges=(-1.0, -0.5, 0.0, 0.5, 1.0), atoms=(0.0,)),
+        unit="share of full lock",
+    ),
+    "throttle": Head(
+        name="throttle",
+        label="throttle",
+        scale=1.0,
+        low=0.0,
+        high=1.0,
+        bins=Bins(edges=(0.0, 0.5, 1.0), atoms=(0.0, 1.0)),
+        unit="share of full throttle",
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiny:
+    """A dataset on disk and what was put into it.
+
+    Attributes:
+      dataset: Opened.
+      images: uint8 [N, HEIGHT, WIDTH, 3].
+      labels: By name, float32 [N].
+      sessions: The session's name of every record, [N].
+    """
+
+    dataset: Dataset
+    images: np.ndarray
+    labels: dict[str, np.ndarray]
+    sessions: list[str]
+
+
+def frames(seed: int, count: int) -> Iterator[Frame]:
+    """Random frames: steering in tenths from -0.6 to 0.6, throttle in tenths from 0 to 1."""
+    generator = np.random.default_rng(seed)
+    for row in range(count):
+        yield Frame(
+            image=generator.integers(0, 256, (HEIGHT, WIDTH, 3), np.uint8),
+            labels={
+                "steering": int(generator.integers(-6, 7)) / 10,
+                "throttle": int(generator.integers(0, 11)) / 10,
+                "speed": float(generator.uniform(0, 30)),
+            },
+            time=row / 25,
+            camera="center",
+            origin=f"session {seed}, row {row}",
+        )
+
+
+def sessions_of(counts: Sequence[tuple[int, str]] = SESSIONS) -> list[Session]:
+    """Sessions "a", "b", ... of so many frames for a split."""
+    return [
+        Session(chr(ord("a") + index), split, functools.partial(frames, index, count))
+        for index, (count, split) in enumerate(counts)
+    ]
+
+
+def write(folder: Path, sessions: Sequence[Session]) -> Path:
+    """Writes a dataset without the processes and locks of `prepare`."""
+    folder.mkdir()
+    for index, session in enumerate(sessions):
+        shards.write_session(folder, index, session, FIT)
+    shards.assemble(folder, sessions=len(sessions), fit=FIT, about={"fingerprint": "tiny"})
+    return folder
+
+
+def make(folder: Path) -> Tiny:
+    """Writes the sessions of `SESSIONS` to `folder` and opens them."""
+    sessions = sessions_of()
+    written = [(session.name, frame) for session in sessions for frame in session.read()]
+    return Tiny(
+        dataset=open_dataset(write(folder, sessions)),
+        images=np.stack([frame.image for _, frame in written]),
+        labels={
+            name: np.array([frame.labels[name] for _, frame in written], np.float32)
+            for name in LABELS
+        },
+        sessions=[name for name, _ in written],
+    )

@@ -1,0 +1,122 @@
+"""Runs the verbs as a user does: through launch.py, in processes of their own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+from etils import epath
+
+from jaxdrive import workdir as workdirs
+from jaxdrive.training import checkpoint
+from jaxdrive.training.parts import make_network
+
+ROOT = Path(__file__).parents[2]
+
+# Small enough for seconds, large enough that every part has something to do.
+TINY = {
+    "num_steps": 24,
+    "log_every": 4,
+    "eval_every": 8,
+    "checkpoint_every": 4,
+    "batch_size": 8,
+    "data.episodes": 1,
+    "data.validation_episodes": 1,
+    "data.test_episodes": 1,
+    "data.max_steps": 60,
+    "model.channels": "(4,8,8)",
+    "model.batch_norm.use": True,
+    "optim.warmup_steps": 4,
+    "drive.tracks": 1,
+}
+
+
+def environment(devices: int = 1) -> dict[str, str]:
+    flags = f"--xla_force_host_platform_device_count={devices}"
+    return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
+
+
+class Launcher:
+    """Calls launch.py on datasets that the tests of a session share."""
+
+    def __init__(self, datasets: Path) -> None:
+        self.datasets = datasets
+
+    def command(self, verb: str, *words: str, workdir: Path, **fields) -> list[str]:
+        settings = {"data.dir": self.datasets} | TINY | fields
+        if verb in ("evaluate", "drive"):
+            settings = fields
+        else:
+            words = ("--config=configs/quickstart.py", *words)
+        overrides = [f"--config.{name}={value}" for name, value in settings.items()]
+        return [sys.executable, "launch.py", verb, f"--workdir={workdir}", *words, *overrides]
+
+    def __call__(self, verb: str, *words: str, workdir: Path, devices: int = 1, **fields):
+        """Runs a command to its end; the result has returncode, stdout and stderr."""
+        return subprocess.run(
+            self.command(verb, *words, workdir=workdir, **fields),
+            cwd=ROOT,
+            env=environment(devices),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    def start(self, verb: str, *words: str, workdir: Path, devices: int = 1, **fields):
+        """Starts a command in a process group of its own and leaves it running."""
+        return subprocess.Popen(
+            self.command(verb, *words, workdir=workdir, **fields),
+            cwd=ROOT,
+            env=environment(devices),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory) -> Launcher:
+    return Launcher(tmp_path_factory.mktemp("datasets"))
+
+
+@pytest.fixture(scope="session")
+def trained(launch, tmp_path_factory) -> Path:
+    """The workdir of a finished run that nothing interrupted."""
+    workdir = tmp_path_factory.mktemp("runs") / "trained"
+    done = launch("train", workdir=workdir)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return workdir
+
+
+def wait_for(condition, process: subprocess.Popen, seconds: float = 120) -> None:
+    """Waits until `condition()`; fails with the output where the process ends before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if process.poll() is not None:
+            pytest.fail(f"ended with {process.returncode}: {process.stdout.read()}")
+        if time.monotonic() > end:
+            os.killpg(process.pid, signal.SIGKILL)
+            pytest.fail("waited in vain")
+        time.sleep(0.01)
+
+
+def steps_saved(workdir: Path) -> list[int]:
+    folder = workdir / checkpoint.FOLDER
+    names = [path.name for path in folder.iterdir()] if folder.exists() else []
+    return sorted(int(name) for name in names if name.isdigit())
+
+
+def final_state(workdir: Path):
+    """The state of the newest checkpoint, on the host."""
+    config = workdirs.read_config(epath.Path(workdir))
+    network = make_network(config, (config["data"]["height"], config["data"]["width"], 3))
+    with checkpoint.open_manager(epath.Path(workdir), read_only=True) as manager:
+        state = checkpoint.restore_latest(
+            manager, network.template, network.partition.state_sharding
+        )
+    return jax.device_get(state)

@@ -1,0 +1,48 @@
+"""Several processes: the same parameters as one process, one set of logs, one dataset."""
+
+import json
+import socket
+
+import jax
+import numpy as np
+
+from tests.end_to_end.conftest import Launcher, final_state
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def test_two_processes_equal_one(tmp_path):
+    workdir, alone = tmp_path / "together", tmp_path / "alone"
+    launch = Launcher(tmp_path / "datasets")
+    coordinator = f"--coordinator=127.0.0.1:{free_port()}"
+    running = [
+        launch.start(
+            "train",
+            coordinator,
+            "--num_processes=2",
+            f"--process_id={index}",
+            workdir=workdir,
+            devices=2,
+        )
+        for index in range(2)
+    ]
+    outputs = [process.communicate(timeout=240)[0] for process in running]
+    assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
+    single = launch("train", workdir=alone, devices=4)
+    assert single.returncode == 0, single.stderr
+
+    together, one = final_state(workdir), final_state(alone)
+    for a, b in zip(jax.tree.leaves(together), jax.tree.leaves(one), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    for name in ("evaluation.json", "drive.json", "report.html", "drive.mp4"):
+        assert (workdir / name).exists()
+    steps = [json.loads(line)["step"] for line in (workdir / "metrics.jsonl").open()]
+    assert steps == list(range(4, 25, 4))
+    assert len(list((workdir / "tensorboard").iterdir())) == 1
+    assert len([p for p in launch.datasets.iterdir() if p.is_dir()]) == 1
+    # What both would say is said once.
+    assert outputs[0].count("step 24/24") + outputs[1].count("step 24/24") == 1

@@ -1,0 +1,180 @@
+"""Bins divide a range without gap or overlap, and targets and controls undo each other."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from jaxdrive.errors import UserError
+from jaxdrive.heads import Bins, Head, bin_index, bin_texts, controls, heads_from_config, targets
+
+CONFIG = Path(__file__).parents[1] / "configs" / "default.py"
+
+
+@st.composite
+def bins_of_any_kind(draw) -> Bins:
+    tenths = draw(st.lists(st.integers(-20, 20), min_size=2, max_size=12, unique=True))
+    edges = tuple(tenth / 10 for tenth in sorted(tenths))
+    return Bins(edges=edges, atoms=tuple(draw(st.sets(st.sampled_from(edges)))))
+
+
+@st.composite
+def symmetric_bins(draw) -> Bins:
+    """Edges and atoms mirror each other; 0 may be an edge, an atom, or neither."""
+    above = draw(st.lists(st.integers(1, 20), min_size=1, max_size=6, unique=True))
+    atoms = draw(st.sets(st.sampled_from(above)))
+    centre = draw(st.sampled_from(["no edge", "edge", "atom"]))
+    edges = {sign * tenth / 10 for tenth in above for sign in (-1, 1)}
+    edges |= set() if centre == "no edge" else {0.0}
+    chosen = {sign * tenth / 10 for tenth in atoms for sign in (-1, 1)}
+    chosen |= {0.0} if centre == "atom" else set()
+    return Bins(edges=tuple(sorted(edges)), atoms=tuple(sorted(chosen)))
+
+
+def values_around(bins: Bins) -> list[np.float32]:
+    """Every edge, its neighbours in float32, the middle of every bin, and values out of range."""
+    edges = [np.float32(edge) for edge in bins.edges]
+    near = [np.nextafter(edge, np.float32(side)) for edge in edges for side in (-9, 9)]
+    middles = [np.float32((low + high) / 2) for low, high in bins.spans]
+    return [*edges, *near, *middles, np.float32(-7.5), np.float32(7.5)]
+
+
+def owner(bins: Bins, value: np.float32) -> int:
+    """The bin of one value by the words of `Bins`, without ranks or tables."""
+    low_end, high_end = np.float32(bins.edges[0]), np.float32(bins.edges[-1])
+    value = min(max(value, low_end), high_end)
+    holding = [
+        index
+        for index, (low, high) in enumerate(bins.spans)
+        if np.float32(low) <= value <= np.float32(high)
+    ]
+    atoms = [index for index in holding if bins.spans[index][0] == bins.spans[index][1]]
+    if atoms:
+        return atoms[0]
+    assert len(holding) in (1, 2)
+    return min(holding) if value > 0 else max(holding)
+
+
+@given(bins_of_any_kind(), st.lists(st.floats(-2.5, 2.5, width=32)))
+@example(Bins(edges=(-1.0, 0.0, 1.0), atoms=()), [0.0, -0.0])
+def test_every_value_has_one_bin_that_holds_it(bins, more):
+    values = [*values_around(bins), *map(np.float32, more)]
+    assert bin_index(bins, np.array(values)).tolist() == [owner(bins, value) for value in values]
+    assert len(bins) == len(bins.spans) == len(bins.edges) - 1 + len(bins.atoms)
+
+
+@given(bins_of_any_kind())
+def test_spans_cover_the_range_in_order_and_atoms_hold_exact_values_only(bins):
+    intervals = [(low, high) for low, high in bins.spans if low < high]
+    assert intervals == list(zip(bins.edges, bins.edges[1:], strict=False))
+    assert list(bins.spans) == sorted(bins.spans)
+    for atom in bins.atoms:
+        index = bins.spans.index((atom, atom))
+        around = np.array(values_around(bins))
+        np.testing.assert_array_equal(
+            bin_index(bins, around) == index,
+            np.clip(around, bins.edges[0], bins.edges[-1]) == np.float32(atom),
+        )
+
+
+@given(symmetric_bins(), st.lists(st.floats(-2.5, 2.5, width=32)))
+def test_mirrored_values_have_mirrored_bins(bins, more):
+    values = np.array([*values_around(bins), *map(np.float32, more)], np.float32)
+    if 0.0 in bins.edges and 0.0 not in bins.atoms:
+        values = values[values != 0]  # 0 is its own mirror and can be on one side only.
+    mirrored = len(bins) - 1 - bin_index(bins, values)
+    np.testing.assert_array_equal(bin_index(bins, -values), mirrored)
+
+
+def test_default_heads_have_the_published_numbers_of_bins():
+    heads = heads_from_config(runpy.run_path(str(CONFIG))["get_config"]().heads)
+    counts = {name: len(head.bins) for name, head in heads.items()}
+    assert counts == {"brake": 12, "steering": 21, "throttle": 12}
+    assert list(counts) == sorted(counts)
+    steering, throttle = heads["steering"].bins, heads["throttle"].bins
+    # Tenths are where 0.1 + 0.2 != 0.3 would show.
+    labels = np.array([-1, -0.3, 0.0, 0.1, 0.3, 0.31, 1], np.float32)
+    assert bin_index(steering, labels).tolist() == [0, 7, 10, 11, 13, 14, 20]
+    assert bin_index(throttle, np.maximum(labels, 0)).tolist() == [0, 0, 0, 1, 3, 4, 11]
+
+
+def head_of(**changes) -> Head:
+    fields = {
+        "name": "steering",
+        "label": "angle",
+        "scale": 0.4,
+        "low": -1.0,
+        "high": 1.0,
+        "bins": Bins(edges=(-1.0, 0.0, 0.5, 1.0), atoms=(0.0,)),
+        "unit": "rad",
+    }
+    return Head(**fields | changes)
+
+
+@given(
+    st.floats(2**-7, 2**7, width=32),
+    st.sampled_from([-1.0, 0.0]),
+    st.lists(st.floats(-200, 200, width=32), min_size=1),
+)
+def test_targets_stay_in_range_and_controls_bring_the_labels_back(scale, low, labels):
+    head = head_of(scale=scale, low=low, bins=Bins(edges=(low, 1.0)))
+    learned = targets(head, np.array(labels))
+    assert learned.dtype == np.float32
+    assert learned.min() >= low
+    assert learned.max() <= 1.0
+    back = controls(head, learned)
+    assert back.dtype == np.float32
+    np.testing.assert_allclose(back, np.clip(labels, low * scale, scale), rtol=1e-6, atol=1e-30)
+
+
+def test_controls_of_wild_predictions_stay_in_the_label_s_range():
+    found = controls(head_of(), np.array([-3.0, -1.0, 0.5, 9.0]))
+    np.testing.assert_allclose(found, [-0.4, -0.4, 0.2, 0.4], rtol=1e-6)
+
+
+def test_bins_are_written_in_the_label_s_unit():
+    assert bin_texts(head_of()) == ["-0.4 to 0", "exactly 0", "0 to 0.2", "0.2 to 0.4"]
+
+
+@pytest.mark.parametrize("edges", [(), (1.0,), (0.0, 0.0), (1.0, 0.5), (0.0, 1.0, 1.0)])
+def test_edges_must_ascend(edges):
+    with pytest.raises(UserError, match="at least two ascending edges"):
+        Bins(edges=edges)
+
+
+def test_atoms_must_be_edges():
+    with pytest.raises(UserError, match=r"exact values \[0\.25\] are not among the edges"):
+        Bins(edges=(0.0, 0.5), atoms=(0.0, 0.25))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"scale": 0.0}, r"heads\.steering\.scale must be positive, found 0\.0"),
+        ({"scale": -1.0}, r"heads\.steering\.scale must be positive"),
+        ({"scale": float("nan")}, r"heads\.steering\.scale must be positive, found nan"),
+        ({"low": 0.0}, r"heads\.steering\.bins cover \[-1\.0, 1\.0\].* range is \[0\.0, 1\.0\]"),
+        ({"high": 2.0}, r"heads\.steering\.bins cover"),
+    ],
+)
+def test_a_head_must_fit_together(changes, message):
+    with pytest.raises(UserError, match=message):
+        head_of(**changes)
+
+
+@pytest.mark.parametrize("missing", ["label", "scale", "low", "high", "unit", "bins", "edges"])
+def test_a_missing_field_is_named(missing):
+    fields = {"label": "angle", "scale": 1, "low": 0, "high": 1, "unit": "rad"}
+    fields["bins"] = {"edges": (0, 1), "atoms": ()}
+    assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
+    del (fields["bins"] if missing == "edges" else fields)[missing]
+    with pytest.raises(UserError, match=rf"config\.heads\.wheel has no field '{missing}'"):
+        heads_from_config({"wheel": fields})
+
+
+def test_a_configuration_without_heads_is_refused():
+    with pytest.raises(UserError, match=r"config\.heads is empty"):
+        heads_from_config({})
