@@ -72,26 +72,29 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         sys.exit(0)
     verb, words = argv[1], list(argv[2:])
     if verb not in VERBS:
-        raise UsageError(f"unknown verb {verb!r}{_nearest(verb, VERBS)}. Verbs: {', '.join(VERBS)}")
-    # The configuration's own flags are defined by its file, so that one is found first.
-    first = flags.FlagValues()
-    _define_flags(first)
-    flags.DEFINE_string("config", None, "Configuration file.", flag_values=first)
-    with _flag_errors(sorted(first)):
-        first([argv[0], *words], known_only=True)
-    workdir = epath.Path(first["workdir"].value) if first["workdir"].value else None
+        nearest = _nearest(verb, VERBS) or "."
+        raise UsageError(f"unknown verb {verb!r}{nearest} Verbs: {', '.join(VERBS)}")
+    given = flags.FlagValues()
+    _define_flags(given)
+    flags.DEFINE_string("config", None, "Configuration file.", flag_values=given)
+    # What is left is for the configuration; a value there may stand apart: --config.seed 7.
+    given.set_gnu_getopt(True)
+    with _flag_errors(sorted(given)):
+        rest = given([argv[0], *words], known_only=True)
+    workdir = epath.Path(given["workdir"].value) if given["workdir"].value else None
     if workdir is None and verb != "prepare":
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
+    base = _find_config(verb, given["config"].value, workdir)
+    _check_fields(base, rest)
     values = flags.FlagValues()
-    _define_flags(values)
-    _define_config(values, verb, first["config"].value, workdir, words)
-    with _flag_errors(sorted(values)):
-        rest = values([argv[0], *words])
+    with _flag_errors(sorted(given)):
+        config_flags.DEFINE_config_dict("config", base, flag_values=values, sys_argv=rest)
+        rest = values(rest)
     if len(rest) > 1:
         raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
     config = values["config"].value.to_dict()  # type: ignore[union-attr]
     config["data"]["dir"] = os.path.abspath(config["data"]["dir"])
-    others = {name: values[name].value for name in values if not name.startswith("config")}
+    others = {name: given[name].value for name in given if name != "config"}
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
 
 
@@ -101,25 +104,19 @@ def _flag_help() -> str:
     return "\n".join(f"  --{name}: {values[name].help}" for name in sorted(values))
 
 
-def _define_config(
-    values: flags.FlagValues,
-    verb: str,
-    file: str | None,
-    workdir: epath.Path | None,
-    words: Sequence[str],
-) -> None:
-    """Defines --config and its overrides from a file, or from the run in the workdir."""
-    if file is None:
-        if verb not in ("evaluate", "drive"):
-            raise UsageError(f"{verb} needs --config=FILE, e.g. --config=configs/quickstart.py")
-        assert workdir is not None
-        from jaxdrive import workdir as workdirs
+def _find_config(verb: str, file: str | None, workdir: epath.Path | None) -> ConfigDict:
+    """The configuration that --config names, or that of the run in the workdir."""
+    if file is not None:
+        return _load_config(file)
+    if verb not in ("evaluate", "drive"):
+        raise UsageError(f"{verb} needs --config=FILE, e.g. --config=configs/quickstart.py")
+    assert workdir is not None
+    from jaxdrive import workdir as workdirs
 
-        config = ConfigDict(_with_tuples(workdirs.read_config(workdir)))
-        config_flags.DEFINE_config_dict("config", config, flag_values=values)
-    else:
-        config = _load_config(file)
-        config_flags.DEFINE_config_file("config", file, flag_values=values)
+    return ConfigDict(_with_tuples(workdirs.read_config(workdir)))
+
+
+def _check_fields(config: ConfigDict, words: Sequence[str]) -> None:
     fields = _fields(config)
     for word in words:
         name = word.lstrip("-").partition("=")[0]
@@ -254,20 +251,25 @@ def _check_port(coordinator: str) -> None:
         ) from error
 
 
+# A full disk, a used-up quota, a file larger than is allowed.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 @contextmanager
 def _no_space_left() -> Iterator[None]:
-    """Says plainly that a disk is full, whichever library found out."""
+    """Says plainly that nothing more can be written, whichever library found out."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        full = getattr(error, "errno", None) == errno.ENOSPC
-        if not full and os.strerror(errno.ENOSPC) not in str(error):
+        reasons = [os.strerror(number) for number in _NO_SPACE]
+        told = next((reason for reason in reasons if reason in str(error)), None)
+        if told is None and getattr(error, "errno", None) not in _NO_SPACE:
             raise
-        where = getattr(error, "filename", None)
+        where = f" to {error.filename}" if getattr(error, "filename", None) else ""  # type: ignore[attr-defined]
         raise UserError(
-            f"no space left on the disk{f' of {where}' if where else ''}: free some, or name other"
+            f"no space left: cannot write{where} ({told or error}). Free some, or name other"
             " folders with --workdir and --config.data.dir. What was complete is kept: the same"
             " command goes on from there"
         ) from error

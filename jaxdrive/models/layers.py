@@ -32,7 +32,9 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,), jnp.float32)
         moving = {
             "mean": self.variable("batch_stats", "mean", jnp.zeros, (channels,), jnp.float32),
-            "variance": self.variable("batch_stats", "variance", jnp.ones, (channels,), jnp.float32),
+            "variance": self.variable(
+                "batch_stats", "variance", jnp.ones, (channels,), jnp.float32
+            ),
         }
         grouped = x.reshape(groups, -1, channels)
         if train:

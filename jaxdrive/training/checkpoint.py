@@ -6,7 +6,7 @@ The latest two are kept, the best by held-out skill, and every `keep_every`-th.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -68,7 +68,7 @@ def save(
       manager: From `open_manager`.
       step: Updates made; more than in any checkpoint there is.
       state: As `Partition.get_state` gives it.
-      meta: What `restore_meta` shall give.
+      meta: What it shall say of its run.
       skill: Mean held-out skill of this step; None where it was not measured.
     """
     # A NaN would rank above every number, and a checkpoint that was not measured must not be best.
@@ -99,8 +99,8 @@ def restore_latest(
 ) -> TrainState | None:
     """The state of the newest checkpoint that can be read; None where there is none.
 
-    A checkpoint that cannot be read is reported and deleted, since saving its step anew would
-    otherwise be refused.
+    Newer ones that cannot be read are reported and, once an older one could, deleted: saving their
+    steps anew would otherwise be refused.
 
     Args:
       manager: From `open_manager`.
@@ -108,33 +108,51 @@ def restore_latest(
       sharding: Where to restore to.
 
     Raises:
-      UserError: Checkpoints are there but none can be read.
+      UserError: Checkpoints are there but none can be read, or they are of another network.
     """
-    steps = sorted(manager.all_steps(), reverse=True)
-    for step in steps:
+    damaged = {}
+    for step in sorted(manager.all_steps(), reverse=True):
         try:
-            items = manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    model=ocp.args.StandardRestore(_abstract(_model_item(template), sharding)),
-                    train=ocp.args.StandardRestore(_abstract(_train_item(template), sharding)),
-                ),
+            wanted = ocp.args.Composite(
+                model=ocp.args.StandardRestore(_abstract(_model_item(template), sharding)),
+                train=ocp.args.StandardRestore(_abstract(_train_item(template), sharding)),
             )
+            _check_same_network(manager, step, template)
+            items = manager.restore(step, args=wanted)
+        except UserError:
+            raise
         except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.
-            logger.warning(
-                "Checkpoint %d cannot be read (%s): deleting it, going back to the one before",
-                step,
-                _first_line(error),
-            )
-            manager.delete(step)
+            damaged[step] = _first_line(error)
+            logger.warning("Checkpoint %d cannot be read: %s", step, damaged[step])
             continue
+        for step in damaged:
+            logger.warning("Going back to an older checkpoint; that of step %d is deleted", step)
+            manager.delete(step)
         return TrainState(**items["model"], **items["train"])
-    if steps:
+    if damaged:
         raise UserError(
-            f"none of the checkpoints {steps} in {manager.directory} can be read: start anew with"
-            " another --workdir"
+            f"none of the checkpoints {sorted(damaged)} in {manager.directory} can be read. They"
+            " are left as they are; start anew with another --workdir"
         )
     return None
+
+
+def _check_same_network(manager: ocp.CheckpointManager, step: int, template: TrainState) -> None:
+    """Orbax would cast another dtype without a word, and call other shapes damage."""
+    found = _shapes(manager.item_metadata(step)["model"].tree)
+    expected = _shapes(_model_item(template))
+    for name in sorted(found.keys() | expected.keys()):
+        if found.get(name) != expected.get(name):
+            raise UserError(
+                f"checkpoint {step} in {manager.directory} is of another network: {name} is"
+                f" {found.get(name, 'absent')} there, {expected.get(name, 'absent')} here. Use the"
+                " configuration and version that it was made with, or another --workdir"
+            )
+
+
+def _shapes(tree: Any) -> dict[str, str]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): f"{leaf.dtype}{list(leaf.shape)}" for path, leaf in leaves}
 
 
 def _abstract(tree: Any, sharding: jax.sharding.Sharding | None) -> Any:
@@ -170,32 +188,25 @@ def choose_step(manager: ocp.CheckpointManager, step: int | None) -> int:
     return step
 
 
-def restore_meta(manager: ocp.CheckpointManager, step: int) -> dict[str, Any]:
-    """What `save` was given as meta."""
-    items = _restore(manager, step, meta=ocp.args.JsonRestore())
-    return items["meta"]
-
-
 def restore_model(
     manager: ocp.CheckpointManager, step: int, template: TrainState, sharding: Any
 ) -> tuple[Any, Any]:
     """(params, batch_stats) of one checkpoint, on devices as `sharding` says.
 
     Raises:
-      UserError: The checkpoint is damaged or of a network of other shapes.
+      UserError: The checkpoint is damaged or of another network.
     """
-    wanted = _abstract(_model_item(template), sharding)
-    items = _restore(manager, step, model=ocp.args.StandardRestore(wanted))
-    return items["model"]["params"], items["model"]["batch_stats"]
-
-
-def _restore(manager: ocp.CheckpointManager, step: int, **items: Any) -> Any:
+    model = ocp.args.StandardRestore(_abstract(_model_item(template), sharding))
     try:
-        return manager.restore(step, args=ocp.args.Composite(**items))
+        _check_same_network(manager, step, template)
+        item = manager.restore(step, args=ocp.args.Composite(model=model))["model"]
+    except UserError:
+        raise
     except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.
-        others: Sequence[int] = [other for other in manager.all_steps() if other != step]
-        remedy = f"use --step with one of {sorted(others)}" if others else "train again"
+        others = sorted(other for other in manager.all_steps() if other != step)
+        remedy = f"use --step with one of {others}" if others else "train again"
         raise UserError(
             f"checkpoint {step} in {manager.directory} cannot be read ({_first_line(error)}):"
             f" {remedy}"
         ) from error
+    return item["params"], item["batch_stats"]

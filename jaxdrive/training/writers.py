@@ -7,13 +7,16 @@ there even where TensorFlow is installed, with recent versions of which CLU's ow
 
 import json
 import sys
+import time
 import types
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from etils import epath
-from tensorboardX import SummaryWriter as EventFileWriter
+from tensorboardX import summary
+from tensorboardX.event_file_writer import EventsWriter
+from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from jaxdrive.logs import logger
 
@@ -32,6 +35,7 @@ if _REPLACED not in sys.modules:
 from clu import metric_writers  # noqa: E402
 
 METRICS_FILE = "metrics.jsonl"
+_HISTOGRAM_BINS = 50
 Scalars = Mapping[str, Any]
 
 
@@ -130,22 +134,31 @@ def read_metrics(path: epath.Path) -> Iterator[dict[str, Any]]:
 
 
 class TensorBoardWriter(_Writer):
-    """Event files for TensorBoard."""
+    """Event files for TensorBoard.
+
+    tensorboardX's SummaryWriter hands events to a queue that its `flush` does not wait for, so that
+    a killed run would lose some; its parts are used here without the queue.
+    """
 
     def __init__(self, folder: epath.Path, *, resumed_step: int) -> None:
-        """Later steps that an interrupted run wrote are hidden by TensorBoard (`purge_step`)."""
-        self._writer = EventFileWriter(str(folder), purge_step=resumed_step + 1)
+        """Later steps that an interrupted run wrote are hidden by TensorBoard."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._events = EventsWriter(str(folder / "events"))
+        self._write(resumed_step + 1, session_log=SessionLog(status=SessionLog.START))
+
+    def _write(self, step: int, **content: Any) -> None:
+        self._events.write_event(Event(wall_time=time.time(), step=step, **content))
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
         """Writes the numbers that there are."""
         for name, value in scalars.items():
             if value is not None:
-                self._writer.add_scalar(name, float(value), step)
+                self._write(step, summary=summary.scalar(name, float(value)))
 
     def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
         """Writes pictures, each uint8 [H, W, 3]."""
         for name, image in images.items():
-            self._writer.add_image(name, image, step, dataformats="HWC")
+            self._write(step, summary=summary.image(name, image, dataformats="HWC"))
 
     def write_histograms(
         self,
@@ -155,20 +168,20 @@ class TensorBoardWriter(_Writer):
     ) -> None:
         """Writes a histogram of every array's values."""
         for name, values in arrays.items():
-            self._writer.add_histogram(name, values, step)
+            self._write(step, summary=summary.histogram(name, values, bins=_HISTOGRAM_BINS))
 
     def write_texts(self, step: int, texts: Mapping[str, str]) -> None:
         """Writes Markdown."""
         for name, text in texts.items():
-            self._writer.add_text(name, text, step)
+            self._write(step, summary=summary.text(name, text))
 
     def flush(self) -> None:
         """Writes what is buffered."""
-        self._writer.flush()
+        self._events.flush()
 
     def close(self) -> None:
         """Ends the event file."""
-        self._writer.close()
+        self._events.close()
 
 
 class ConsoleWriter(_Writer):

@@ -43,7 +43,7 @@ def by_hand(small, ids: np.ndarray) -> dict[str, np.ndarray]:
     ("supervise", "learned"),
     [
         ("own", {"steering": {"steering"}, "throttle": {"throttle"}}),
-        ("all", dict.fromkeys(tiny.HEADS, set(tiny.HEADS))),
+        ("all", {head: set(tiny.HEADS) for head in tiny.HEADS}),
     ],
 )
 def test_batches_are_what_plan_and_table_say(small, examples, plans, supervise, learned):

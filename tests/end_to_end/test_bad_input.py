@@ -1,0 +1,114 @@
+"""What can go wrong at the door: one clear message, an exit code, no traceback, nothing lost."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.conftest import ROOT, environment, steps_saved, wait_for
+
+
+def assert_refused(done, *told: str, code: int = 1) -> None:
+    """The command failed with one message that says what `told` says."""
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    message = done.stderr[done.stderr.index("error: ") :]
+    for text in told:
+        assert text in message
+
+
+def copied_dataset(launch, trained, target: Path) -> Path:
+    """A copy of the dataset of a run, for damage."""
+    manifest = json.loads((trained / "run.json").read_text())
+    return Path(shutil.copytree(manifest["dataset"]["path"], target))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_batch_that_does_not_divide(launch, tmp_path):
+    done = launch("train", workdir=tmp_path / "run", devices=3)
+    assert_refused(done, "config.batch_size=8", "3 devices", "such as 6 or 9")
+
+
+def test_a_workdir_of_another_model_or_dataset(launch, trained):
+    before = contents(trained)
+    done = launch("train", workdir=trained, **{"model.common": "(32,)"})
+    assert_refused(done, str(trained), "model.common: [64] there, [32] now", "another --workdir")
+    done = launch("train", workdir=trained, **{"data.max_steps": 40})
+    assert_refused(done, "data.max_steps: 60 there, 40 now")
+    assert contents(trained) == before
+
+
+def test_a_dataset_of_another_schema_version(launch, trained, tmp_path):
+    copy = copied_dataset(launch, trained, tmp_path / "dataset")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
+    done = launch("evaluate", workdir=trained, **{"data.path": copy})
+    assert_refused(done, str(copy), "schema version 99", "reads version 1", "prepare")
+
+
+def test_a_truncated_shard(launch, trained, tmp_path):
+    copy = copied_dataset(launch, trained, tmp_path / "dataset")
+    shard = sorted(copy.glob("*array_record*"))[-1]
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    done = launch("evaluate", workdir=trained, **{"data.path": copy})
+    assert_refused(done, str(shard), "its manifest says", "prepare")
+
+
+def test_a_missing_checkpoint(launch, trained, tmp_path):
+    there = ", ".join(map(str, steps_saved(trained)))
+    for verb in ("evaluate", "drive"):
+        assert_refused(launch(verb, "--step=7", workdir=trained), "step 7", f"there are {there}")
+        assert_refused(launch(verb, workdir=tmp_path / "nothing"), "holds no run", "train first")
+
+
+@pytest.mark.parametrize("stage", ["prepare", "train"])
+def test_no_space(launch, trained, tmp_path, stage):
+    """The limit on the size of a file stands for a full disk: writing fails the same way."""
+    workdir = tmp_path / "run"
+    fields = {"data.dir": tmp_path / "datasets"} if stage == "prepare" else {}
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    command = launch.command("train", workdir=workdir, **fields)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment(), capture_output=True, text=True, preexec_fn=limit
+    )
+    assert_refused(done, "no space left", "goes on from there")
+    if stage == "prepare":
+        assert not list((tmp_path / "datasets").glob("*/manifest.json"))
+    again = launch("train", workdir=workdir, **fields)
+    assert again.returncode == 0, again.stderr
+
+
+def test_ctrl_c_while_recording(launch, tmp_path):
+    fields = {"data.dir": tmp_path, "data.episodes": 30, "data.max_steps": 1000}
+    running = launch.start("prepare", workdir=tmp_path, **fields)
+    wait_for(lambda: list(tmp_path.glob("*.incomplete/*.parquet")), running)
+    os.killpg(running.pid, signal.SIGINT)
+    output, _ = running.communicate(timeout=60)
+    assert running.returncode == 130, output
+    assert "Traceback" not in output
+    assert "nothing is lost, the same command goes on" in output
+    assert not list(tmp_path.glob("*/manifest.json"))
+
+
+def test_a_port_in_use(launch, tmp_path):
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        port = listener.getsockname()[1]
+        words = (f"--coordinator=127.0.0.1:{port}", "--num_processes=2", "--process_id=0")
+        done = launch("train", *words, workdir=tmp_path)
+    assert_refused(done, f"127.0.0.1:{port}", "in use", "another port")

@@ -1,0 +1,305 @@
+"""Wrong commands are answered in one line with the nearest match; right ones arrive as meant."""
+
+import errno
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from etils import epath
+
+from jaxdrive import command_line
+from jaxdrive import run as verbs
+from jaxdrive.errors import UsageError, UserError
+
+ROOT = Path(__file__).parents[1]
+QUICKSTART = f"--config={ROOT}/configs/quickstart.py"
+
+
+@pytest.fixture(autouse=True)
+def _configs_are_found(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT))
+
+
+@pytest.fixture
+def parse():
+    """parse("train", "--flag", ...), as `launch.py` would."""
+    return lambda *words: command_line.parse(["launch.py", *words], help_text="what the verbs do")
+
+
+def launch(*words) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "launch.py", *words], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_a_command_arrives_as_it_was_meant(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = parse(
+        "train",
+        QUICKSTART,
+        "--workdir=runs/a",
+        "--config.seed=7",
+        "--config.balance",
+        "none",
+        "--config.model.channels=(8,)",
+        "--config.optim.learning_rate=1",
+        "--config.model.batch_norm.use=true",
+        "--num_processes=2",
+    )
+    assert (command.verb, command.workdir) == ("train", epath.Path("runs/a"))
+    config = command.config
+    assert (config["seed"], config["balance"]) == (7, "none")
+    assert (config["num_steps"], config["batch_size"]) == (1900, 64)
+    assert config["model"]["channels"] == (8,)
+    assert config["optim"]["learning_rate"] == 1.0
+    assert config["model"]["batch_norm"]["use"] is True
+    assert type(config["model"]) is dict
+    # Another command may be given from another folder.
+    assert config["data"]["dir"] == str(tmp_path / "datasets")
+    assert command.flags["num_processes"] == 2
+    assert "config" not in command.flags
+    assert command.text.startswith("python launch.py train --config=")
+    assert command.text.endswith("--num_processes=2")
+
+
+def test_prepare_needs_no_workdir(parse):
+    command = parse("prepare", QUICKSTART)
+    assert (command.verb, command.workdir) == ("prepare", None)
+
+
+@pytest.fixture
+def workdir(parse, tmp_path) -> Path:
+    """A workdir with the configuration of a run."""
+    config = parse("train", QUICKSTART, "--workdir=unused", "--config.seed=42").config
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    return tmp_path
+
+
+@pytest.mark.parametrize("verb", ["evaluate", "drive"])
+def test_a_run_s_own_configuration_is_used_unless_another_is_named(parse, workdir, verb):
+    stored = parse(verb, f"--workdir={workdir}", "--config.drive.tracks=3").config
+    assert (stored["seed"], stored["num_steps"], stored["drive"]["tracks"]) == (42, 1900, 3)
+    assert stored["heads"]["steering"]["scale"] == 0.4
+    assert stored["model"]["channels"] == (16, 32, 64)
+    assert parse(verb, f"--workdir={workdir}", QUICKSTART).config["seed"] == 0
+    with pytest.raises(UsageError, match=r"unknown field config\.drive\.track.*config\.drive\.tr"):
+        parse(verb, f"--workdir={workdir}", "--config.drive.track=3")
+
+
+def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
+    with pytest.raises(UserError, match=rf"{tmp_path} holds no run"):
+        parse("drive", f"--workdir={tmp_path}")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trian"], r"^unknown verb 'trian': did you mean train\? Verbs: prepare, train, eva"),
+        (["xyz"], r"^unknown verb 'xyz'\. Verbs: "),
+        (["train"], r"^train needs --workdir=DIR"),
+        (["drive", QUICKSTART], r"^drive needs --workdir=DIR"),
+        (["train", "--workdir=w"], r"^train needs --config=FILE"),
+        (["prepare"], r"^prepare needs --config=FILE"),
+        (
+            ["prepare", f"--config={ROOT}/configs/quickstrat.py"],
+            r"^no such configuration file: \S+quickstrat\.py: did you mean \S+/quickstart\.py\?",
+        ),
+        (["prepare", "--config=/nowhere/at/all.py"], r"^no such configuration file: \S+$"),
+        (
+            ["prepare", QUICKSTART, "--config.data.epsiodes=3"],
+            r"^unknown field config\.data\.epsiodes: did you mean config\.data\.episodes\?",
+        ),
+        (
+            ["prepare", QUICKSTART, "-config.num_stpes", "3"],
+            r"^unknown field config\.num_stpes: did you mean config\.num_steps\?",
+        ),
+        (
+            ["prepare", QUICKSTART, "--wrokdir=a"],
+            r"^unknown flag --wrokdir: did you mean --workdir\?",
+        ),
+        (["prepare", QUICKSTART, "--config.seed=abc"], r"--config\.seed=abc: .*'abc'"),
+        (["prepare", QUICKSTART, "--config.num_steps=1.5"], r"--config\.num_steps=1\.5: .*'1\.5'"),
+        (["prepare", QUICKSTART, "--config.data.noise=x"], r"--config\.data\.noise=x: .*'x'"),
+        (["prepare", QUICKSTART, "--config.heads=3"], r"--config\.heads=3: .*ConfigDict"),
+        (["prepare", QUICKSTART, "--config.seed"], r"Missing value for flag --config\.seed"),
+        (["evaluate", QUICKSTART, "--workdir=w", "--split=tets"], r"--split=tets: .*train\|valid"),
+        (["evaluate", QUICKSTART, "--workdir=w", "--step=x"], r"--step=x: .*'x'"),
+        (["drive", QUICKSTART, "--workdir=w", "--tracks=0"], r"--tracks=0: .*positive"),
+        (["prepare", QUICKSTART, "again"], r"^unexpected 'again': after the verb come only --flag"),
+    ],
+)
+def test_a_wrong_command_is_answered_in_one_line(parse, words, message):
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(*words)
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "def get_config():\n    raise ValueError('a\\nb')\n",
+            r"fails: ValueError: a b \(.* line 2",
+        ),
+        ("import no_such_module\n", r"fails: ModuleNotFoundError: .*no_such_module.* line 1"),
+        ("def get_config(:\n", r"fails: SyntaxError: "),
+        ("config = 3\n", r"has no function get_config\(\)"),
+    ],
+)
+def test_a_configuration_that_fails_is_named(parse, tmp_path, text, message):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    with pytest.raises(UsageError, match=rf"^the configuration {file} {message}") as caught:
+        parse("prepare", f"--config={file}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--help",), ("train", "-h"), ("help",), ("train", "--helpfull")]
+)
+def test_help_lists_every_flag(parse, capsys, words):
+    with pytest.raises(SystemExit) as caught:
+        parse(*words)
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert text.startswith("what the verbs do\n")
+    for flag in (
+        "workdir",
+        "step",
+        "steps",
+        "tracks",
+        "split",
+        "coordinator",
+        "num_processes",
+        "process_id",
+    ):
+        assert f"\n  --{flag}: " in text
+
+
+def test_launch_prints_its_verbs_and_flags():
+    result = launch("--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    for verb in command_line.VERBS:
+        assert f"\n  {verb} " in result.stdout
+    assert "--config=FILE" in result.stdout
+    assert "--config.field=value" in result.stdout
+    assert "\n  --workdir: " in result.stdout
+
+
+def test_launch_leaves_with_one_line_and_code_two():
+    result = launch("train", QUICKSTART, "--workdir=unused", "--config.optim.learning_rat=1")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr == (
+        "error: unknown field config.optim.learning_rat: did you mean config.optim.learning_rate?\n"
+    )
+
+
+@pytest.fixture
+def called(monkeypatch) -> list:
+    """The calls of verbs, none of which does anything."""
+    calls = []
+    for name in ("prepare", "train", "evaluate", "drive", "drive_ages"):
+
+        def note(config, *workdir, name=name, **arguments):
+            calls.append((name, *map(str, workdir), arguments))
+
+        monkeypatch.setattr(verbs, name, note)
+    monkeypatch.setattr(command_line.logs, "to_console", lambda **_: None)
+    monkeypatch.setattr(command_line, "_join_processes", lambda _: None)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("words", "call"),
+    [
+        (["prepare"], ("prepare", {})),
+        (["evaluate", "--workdir=w"], ("evaluate", "w", {"step": None, "split": "test"})),
+        (
+            ["evaluate", "--workdir=w", "--step=5", "--split=train"],
+            ("evaluate", "w", {"step": 5, "split": "train"}),
+        ),
+        (["drive", "--workdir=w"], ("drive", "w", {"step": None, "tracks": 20})),
+        (
+            ["drive", "--workdir=w", "--steps=5,10", "--tracks=3"],
+            ("drive_ages", "w", {"steps": [5, 10], "tracks": 3}),
+        ),
+    ],
+)
+def test_verbs_are_called_with_their_flags(parse, called, words, call):
+    assert command_line.run(parse(*words, QUICKSTART)) == 0
+    assert called == [call]
+
+
+def test_train_is_told_the_command_for_the_record(parse, called):
+    command = parse("train", "--workdir=w", QUICKSTART)
+    command_line.run(command)
+    assert called == [("train", "w", {"command": command.text})]
+
+
+def test_steps_must_be_numbers(parse, called):
+    with pytest.raises(UsageError, match=r"--steps takes numbers .* found 5,last"):
+        command_line.run(parse("drive", "--workdir=w", QUICKSTART, "--steps=5,last"))
+    assert not called
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/data/part"),
+        OSError(errno.EDQUOT, "Disk quota exceeded", "/data/part"),
+        ValueError("write failed: No space left on device"),
+    ],
+)
+def test_a_full_disk_is_said_plainly_whoever_found_out(parse, called, monkeypatch, error):
+    def fail(*_, **__):
+        raise error
+
+    monkeypatch.setattr(verbs, "prepare", fail)
+    with pytest.raises(
+        UserError, match=r"^no space left: cannot write.*--config\.data\.dir"
+    ) as caught:
+        command_line.run(parse("prepare", QUICKSTART))
+    assert ("/data/part" in str(caught.value)) == isinstance(error, OSError)
+
+
+def test_other_errors_stay_what_they_are(parse, called, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr(verbs, "prepare", fail)
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        command_line.run(parse("prepare", QUICKSTART))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"coordinator": "a:1"}, "needs --num_processes, --process_id as well"),
+        (
+            {"coordinator": "a", "num_processes": 2, "process_id": 0},
+            "--coordinator takes host:port, found 'a'",
+        ),
+        (
+            {"coordinator": "localhost:http", "num_processes": 2, "process_id": 0},
+            "--coordinator takes host:port",
+        ),
+    ],
+)
+def test_flags_of_several_processes_are_checked_before_joining(given, message):
+    flags = dict.fromkeys(("coordinator", "num_processes", "process_id")) | given
+    with pytest.raises(UsageError, match=message):
+        command_line._join_processes(flags)
+
+
+def test_a_port_in_use_is_named():
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=rf"cannot listen on {address} .*another port"):
+            command_line._check_port(address)
+    command_line._check_port(address)

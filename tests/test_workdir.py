@@ -1,0 +1,169 @@
+"""A workdir belongs to one run: what may change between its commands, and what may not."""
+
+import copy
+import json
+import logging
+import platform
+
+import jax
+import pytest
+from etils import epath
+
+import jaxdrive
+from jaxdrive import workdir as workdirs
+from jaxdrive.errors import UserError
+
+CONFIG = {
+    "seed": 0,
+    "num_steps": 100,
+    "heads": {"steering": {"label": "steering", "bins": {"edges": (-1.0, 0.0, 1.0)}}},
+    "scalars": {"speed": 0.01},
+    "model": {"backbone": "small", "channels": (16, 32)},
+    "optim": {"learning_rate": 1e-3},
+    "data": {"episodes": 20, "noise": 0.2, "dir": "datasets"},
+}
+
+
+@pytest.fixture
+def workdir(tmp_path) -> epath.Path:
+    return epath.Path(tmp_path) / "runs" / "first"
+
+
+@pytest.fixture
+def claimed(workdir) -> epath.Path:
+    """A workdir whose run has seen its data."""
+    workdirs.claim(workdir, CONFIG, "data-1")
+    workdirs.describe_run(workdir, dataset={"fingerprint": "data-1"})
+    return workdir
+
+
+def changed(**fields) -> dict:
+    """CONFIG with other values, by names like model__backbone."""
+    config = copy.deepcopy(CONFIG)
+    for name, value in fields.items():
+        *groups, last = name.split("__")
+        place = config
+        for group in groups:
+            place = place[group]
+        place[last] = value
+    return config
+
+
+def test_the_first_claim_makes_the_folder_and_keeps_the_configuration(workdir):
+    workdirs.claim(workdir, CONFIG, "data-1")
+    assert workdirs.read_config(workdir) == json.loads(json.dumps(CONFIG))
+    assert [path.name for path in workdir.iterdir()] == [workdirs.CONFIG_FILE]
+
+
+def test_the_same_configuration_goes_on_without_a_word(claimed, caplog):
+    caplog.set_level(logging.INFO, logger="jaxdrive")
+    workdirs.claim(claimed, CONFIG, "data-1")  # Tuples come back from the file as lists.
+    assert not caplog.records
+
+
+def test_settings_that_may_change_are_told_and_kept(claimed, caplog):
+    caplog.set_level(logging.INFO, logger="jaxdrive")
+    new = changed(num_steps=200, optim__learning_rate=0.01, data__dir="elsewhere")
+    workdirs.claim(claimed, new, "data-1")
+    told = "\n".join(record.getMessage() for record in caplog.records)
+    assert "config.num_steps: 100 -> 200" in told
+    assert "config.optim.learning_rate: 0.001 -> 0.01" in told
+    assert "config.data.dir: 'datasets' -> 'elsewhere'" in told
+    assert len(caplog.records) == 3
+    assert workdirs.read_config(claimed)["num_steps"] == 200
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("seed", 1),
+        ("model__backbone", "large"),
+        ("model__channels", (16, 32, 64)),
+        ("heads__steering__label", "throttle"),
+        ("heads__steering__bins__edges", (-1.0, 1.0)),
+        ("heads__brake", {"label": "brake"}),
+        ("scalars", {}),
+    ],
+)
+def test_another_network_needs_another_workdir(claimed, field, value):
+    before = workdirs.read_config(claimed)
+    with pytest.raises(UserError) as caught:
+        workdirs.claim(claimed, changed(**{field: value, "num_steps": 7}), "data-1")
+    text = str(caught.value)
+    assert text.startswith(f"{claimed} holds a run of another network or other data:\n")
+    assert f"  {field.replace('__', '.')}" in text
+    assert "num_steps" not in text
+    assert "another --workdir" in text
+    assert workdirs.read_config(claimed) == before
+
+
+def test_other_data_need_another_workdir_and_the_settings_are_named(claimed):
+    with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
+        workdirs.claim(claimed, changed(data__episodes=30), "data-2")
+    # Nothing changed in the configuration, but what is found under its path.
+    with pytest.raises(UserError, match=r"dataset: 'data-1' there, 'data-2' now"):
+        workdirs.claim(claimed, CONFIG, "data-2")
+
+
+def test_before_a_run_has_seen_data_its_data_may_change(workdir):
+    workdirs.claim(workdir, CONFIG, "data-1")
+    workdirs.claim(workdir, changed(data__episodes=30), "data-2")
+    assert workdirs.read_config(workdir)["data"]["episodes"] == 30
+
+
+def test_only_the_first_process_writes(workdir, monkeypatch):
+    monkeypatch.setattr(jax, "process_index", lambda: 1)
+    workdirs.claim(workdir, CONFIG, "data-1")
+    workdirs.describe_run(workdir, command="train")
+    assert not workdir.exists()
+
+
+def test_a_folder_without_a_run_says_how_to_get_one(workdir):
+    with pytest.raises(UserError, match=rf"{workdir} holds no run .*config\.json.* train first"):
+        workdirs.read_config(workdir)
+
+
+def test_a_damaged_file_is_named_and_a_missing_one_is_none(workdir):
+    workdir.mkdir(parents=True)
+    (workdir / "run.json").write_text('{"started": ')
+    with pytest.raises(UserError, match=rf"{workdir}/run\.json is damaged .*: delete it"):
+        workdirs.read_json(workdir / "run.json")
+    assert workdirs.read_json(workdir / "drive.json") is None
+
+
+def test_a_file_is_whole_or_not_there(workdir):
+    workdir.mkdir(parents=True)
+    workdirs.write_json(workdir / "a.json", {"value": 1})
+    with pytest.raises(TypeError):
+        workdirs.write_json(workdir / "a.json", {"value": object()})
+    assert workdirs.read_json(workdir / "a.json") == {"value": 1}
+    workdirs.write_json(workdir / "a.json", {"value": 2})
+    assert [path.name for path in workdir.iterdir()] == ["a.json"]
+    assert workdirs.read_json(workdir / "a.json") == {"value": 2}
+
+
+def test_facts_of_a_run_add_up(workdir, monkeypatch):
+    workdirs.describe_run(workdir, command="first")
+    first = workdirs.read_json(workdir / workdirs.RUN_FILE)
+    workdirs.describe_run(workdir, command="second", parameters=7)
+    run = workdirs.read_json(workdir / workdirs.RUN_FILE)
+    assert run["started"] == first["started"]
+    assert (first["command"], run["command"], run["parameters"]) == ("first", "second", 7)
+    assert run["versions"]["jaxdrive"] == jaxdrive.__version__
+    assert run["versions"]["jax"] == jax.__version__
+    assert run["versions"]["python"] == platform.python_version()
+    assert len(run["machine"]["devices"]) == jax.device_count()
+    assert run["machine"]["memory_bytes"] > 10**8
+
+
+def test_wall_times_of_a_stage_add_up_even_when_it_fails(workdir, monkeypatch):
+    seconds = iter([10.0, 13.0, 20.0, 24.5, 30.0, 31.0])
+    monkeypatch.setattr(workdirs.time, "perf_counter", lambda: next(seconds))
+    with workdirs.timed(workdir, "train"):
+        pass
+    with pytest.raises(KeyboardInterrupt), workdirs.timed(workdir, "train"):
+        raise KeyboardInterrupt
+    with workdirs.timed(workdir, "drive"):
+        pass
+    run = workdirs.read_json(workdir / workdirs.RUN_FILE)
+    assert run["wall_time_seconds"] == {"train": 7.5, "drive": 1.0}
