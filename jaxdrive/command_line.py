@@ -77,9 +77,8 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     given = flags.FlagValues()
     _define_flags(given)
     flags.DEFINE_string("config", None, "Configuration file.", flag_values=given)
-    # What is left is for the configuration; a value there may stand apart: --config.seed 7.
-    given.set_gnu_getopt(True)
     with _flag_errors(sorted(given)):
+        # What is left is for the configuration.
         rest = given([argv[0], *words], known_only=True)
     workdir = epath.Path(given["workdir"].value) if given["workdir"].value else None
     if workdir is None and verb != "prepare":
@@ -182,7 +181,8 @@ def run(command: Command) -> int:
     Raises:
       UserError: Something that the user can mend went wrong.
     """
-    logging.set_verbosity(logging.ERROR)
+    # Libraries log tracebacks of errors that they raise as well; ours tell those once.
+    logging.set_verbosity(logging.FATAL)
     _join_processes(command.flags)
     import jax
 

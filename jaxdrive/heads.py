@@ -77,13 +77,6 @@ class Bins:
         return len(self.spans)
 
 
-def fixed_width_bins(*, low: float, high: float, width: float, atoms: tuple[float, ...]) -> Bins:
-    """Bins of one width from `low` to `high`, with `atoms` as bins of their own."""
-    count = round((high - low) / width)
-    edges = tuple(round(low + index * width, 9) for index in range(count + 1))
-    return Bins(edges=edges, atoms=atoms)
-
-
 def bin_index(bins: Bins, targets: np.ndarray) -> np.ndarray:
     """The bin of every target: int64, same shape.
 

@@ -64,17 +64,22 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     step = _chosen_step(workdir, None)
     evaluation = workdirs.read_json(workdir / offline.FILE)
     if evaluation is None or (evaluation["step"], evaluation["split"]) != (step, "test"):
-        evaluate(config, workdir, step=step, split="test")
+        _evaluate(config, workdir, step=step, split="test")
     driven = workdirs.read_json(workdir / DRIVE_FILE)
     wanted = config["drive"]["tracks"]
     if wanted and (driven is None or (driven["step"], len(driven["tracks"])) != (step, wanted)):
-        drive(config, workdir, step=step, tracks=wanted)
+        _drive(config, workdir, step=step, tracks=wanted)
     _say_where(workdir)
 
 
 def evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: str) -> None:
-    """Scores a checkpoint on recorded frames and writes evaluation.json."""
+    """Scores a checkpoint on recorded frames; writes evaluation.json and the report."""
     _chosen_step(workdir, step)
+    _evaluate(config, workdir, step=step, split=split)
+    _report(workdir)
+
+
+def _evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: str) -> None:
     dataset = prepare_dataset(config["data"])
     with workdirs.timed(workdir, "evaluate"):
         result = offline.evaluate(config, workdir, dataset, step=step, split=split)
@@ -83,7 +88,13 @@ def evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: st
 
 
 def drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int) -> None:
-    """Drives tracks that were never recorded; writes drive.json and drive.mp4."""
+    """Drives tracks that were never recorded; writes drive.json, drive.mp4 and the report."""
+    _chosen_step(workdir, step)
+    _drive(config, workdir, step=step, tracks=tracks)
+    _report(workdir)
+
+
+def _drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int) -> None:
     with workdirs.timed(workdir, "drive"):
         policy = load_policy(config, workdir, step)
         if jax.process_index() == 0:
@@ -119,6 +130,7 @@ def drive_ages(config: Config, workdir: epath.Path, *, steps: Sequence[int], tra
     )
     _write(workdir, AGES_FILE, {"ages": ages})
     _wait_for_all("drive")
+    _report(workdir)
 
 
 def _last_step(workdir: epath.Path) -> int:
@@ -164,10 +176,13 @@ def _show(lines: Iterable[str]) -> None:
 
 
 def _write(workdir: epath.Path, name: str, result: Mapping[str, Any]) -> None:
-    """Writes a result and the report that shows it."""
     if jax.process_index() == 0:
         workdirs.write_json(workdir / name, result)
-        write_report(workdir)
+
+
+def _report(workdir: epath.Path) -> None:
+    if jax.process_index() == 0:
+        logger.info("Report: %s", write_report(workdir))
 
 
 def _wait_for_all(name: str) -> None:
@@ -179,9 +194,8 @@ def _wait_for_all(name: str) -> None:
 def _say_where(workdir: epath.Path) -> None:
     if jax.process_index() != 0:
         return
-    write_report(workdir)
     times = workdirs.read_json(workdir / workdirs.RUN_FILE)["wall_time_seconds"]
     parts = ", ".join(f"{name} {seconds:.0f} s" for name, seconds in times.items())
     logger.info("Finished in %.0f s (%s)", sum(times.values()), parts)
-    logger.info("Report: %s", workdir / "report.html")
+    _report(workdir)
     logger.info("Learning curves: tensorboard --logdir=%s", workdir / "tensorboard")

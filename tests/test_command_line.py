@@ -266,13 +266,17 @@ def test_a_full_disk_is_said_plainly_whoever_found_out(parse, called, monkeypatc
     assert ("/data/part" in str(caught.value)) == isinstance(error, OSError)
 
 
-def test_other_errors_stay_what_they_are(parse, called, monkeypatch):
+@pytest.mark.parametrize(
+    "error", [ValueError("a mistake of ours"), UserError("No space left on device: our own words")]
+)
+def test_other_errors_stay_what_they_are(parse, called, monkeypatch, error):
     def fail(*_, **__):
-        raise ValueError("a mistake of ours")
+        raise error
 
     monkeypatch.setattr(verbs, "prepare", fail)
-    with pytest.raises(ValueError, match="a mistake of ours"):
+    with pytest.raises(type(error)) as caught:
         command_line.run(parse("prepare", QUICKSTART))
+    assert caught.value is error
 
 
 @pytest.mark.parametrize(

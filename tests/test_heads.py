@@ -64,6 +64,8 @@ def test_every_value_has_one_bin_that_holds_it(bins, more):
     values = [*values_around(bins), *map(np.float32, more)]
     assert bin_index(bins, np.array(values)).tolist() == [owner(bins, value) for value in values]
     assert len(bins) == len(bins.spans) == len(bins.edges) - 1 + len(bins.atoms)
+    # Devices look up without clipping: below the range is the first bin, above it the last.
+    assert (bins.lookup[0], bins.lookup[-1]) == (0, len(bins) - 1)
 
 
 @given(bins_of_any_kind())
@@ -170,6 +172,7 @@ def test_a_missing_field_is_named(missing):
     fields = {"label": "angle", "scale": 1, "low": 0, "high": 1, "unit": "rad"}
     fields["bins"] = {"edges": (0, 1), "atoms": ()}
     assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
+    assert list(heads_from_config({"wheel": fields, "brake": fields})) == ["brake", "wheel"]
     del (fields["bins"] if missing == "edges" else fields)[missing]
     with pytest.raises(UserError, match=rf"config\.heads\.wheel has no field '{missing}'"):
         heads_from_config({"wheel": fields})

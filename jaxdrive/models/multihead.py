@@ -51,7 +51,7 @@ class MultiHead(nn.Module):
           By head name, predictions in the range of the head's target, [rows seen].
         """
         dtype = self._parameter_dtype()
-        image = inputs["image"].astype(dtype) / jnp.asarray(255, dtype)
+        image = inputs["image"].astype(dtype) / jnp.asarray(127.5, dtype) - jnp.asarray(1, dtype)
         features = self.backbone(image, train=train, groups=groups)
         scalars = [
             inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"

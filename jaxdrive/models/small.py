@@ -21,7 +21,7 @@ class SmallNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
-        """Maps pictures [n, H, W, 3] in 0 to 1 to features [n, F]."""
+        """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F]."""
         x = image
         for index, channels in enumerate(self.channels):
             size = 5 if index == 0 else 3

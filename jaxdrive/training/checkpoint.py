@@ -6,6 +6,7 @@ The latest two are kept, the best by held-out skill, and every `keep_every`-th.
 """
 
 import math
+import shutil
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,9 @@ from jaxdrive.logs import logger
 from jaxdrive.training.state import TrainState
 
 FOLDER = "checkpoints"
+
+# What Orbax writes beside the arrays.
+_OVERHEAD_BYTES = 1_000_000
 
 
 def _skill(metrics: Mapping[str, Any]) -> float:
@@ -70,7 +74,11 @@ def save(
       state: As `Partition.get_state` gives it.
       meta: What it shall say of its run.
       skill: Mean held-out skill of this step; None where it was not measured.
+
+    Raises:
+      UserError: The disk has no room for it. Earlier checkpoints are left as they are.
     """
+    _check_room(manager.directory, state)
     # A NaN would rank above every number, and a checkpoint that was not measured must not be best.
     known = skill is not None and math.isfinite(skill)
     saved = manager.save(
@@ -84,6 +92,20 @@ def save(
     )
     if not saved:
         raise RuntimeError(f"step {step} was not saved: later than it is {manager.latest_step()}")
+
+
+def _check_room(folder: epath.Path, state: TrainState) -> None:
+    if "://" in str(folder):
+        return
+    # A write that fails half-way is reported by Orbax's threads, each in its own manner.
+    need = 2 * sum(leaf.nbytes for leaf in jax.tree.leaves(state)) + _OVERHEAD_BYTES
+    free = shutil.disk_usage(folder).free
+    if free < need:
+        raise UserError(
+            f"no space left for a checkpoint in {folder}: {free / 1e6:.1f} MB are free,"
+            f" {need / 1e6:.1f} MB are needed. Free some, or copy the folder to a larger disk and"
+            " name it with --workdir. The same command goes on from the checkpoint before"
+        )
 
 
 def _model_item(state: TrainState) -> dict[str, Any]:

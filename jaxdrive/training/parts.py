@@ -15,7 +15,7 @@ from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models.multihead import MultiHead, make_model
 from jaxdrive.training.optim import make_optimizer, make_schedule
 from jaxdrive.training.parallel import Partition, check_batch_size, make_partition
-from jaxdrive.training.state import TrainState, init_state
+from jaxdrive.training.state import TrainState, initializer
 from jaxdrive.training.step import DATA_AXIS, make_predict_step, make_train_step
 
 
@@ -28,13 +28,15 @@ class Network:
       model: The network.
       partition: How it is spread.
       predict: predict((params, batch_stats), inputs), spread.
-      template: A fresh state.
+      init: Makes a fresh state.
+      template: Its shapes and dtypes.
     """
 
     heads: Mapping[str, Head]
     model: MultiHead
     partition: Partition
     predict: Callable[..., Any]
+    init: Callable[[], TrainState]
     template: TrainState
 
 
@@ -63,7 +65,7 @@ def make_network(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -
     model = make_model(config["model"], list(heads), axis_name=DATA_AXIS)
     partition = make_partition(config["partition"])
     schedule = make_schedule(config["optim"], config["num_steps"])
-    template = init_state(
+    init = initializer(
         model,
         make_optimizer(schedule),
         seed=config["seed"],
@@ -71,7 +73,7 @@ def make_network(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -
         scalars=sorted(config["scalars"]),
     )
     predict = partition.spread_predict(make_predict_step(model))
-    return Network(heads, model, partition, predict, template)
+    return Network(heads, model, partition, predict, init, jax.eval_shape(init))
 
 
 def make_examples(

@@ -19,7 +19,6 @@ from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.parts import Trainer, make_trainer, resolve_passes
 from jaxdrive.training.signals import StopRequest
-from jaxdrive.training.state import TrainState
 
 
 def train(
@@ -52,7 +51,7 @@ def train(
         restored = checkpoint.restore_latest(
             manager, network.template, network.partition.state_sharding
         )
-        state: TrainState = network.template if restored is None else restored
+        state = network.init() if restored is None else restored
         step = int(state.step)
         if restored is not None:
             logger.info("Going on from the checkpoint of step %d", step)

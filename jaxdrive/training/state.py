@@ -1,5 +1,6 @@
 """What training carries from step to step. Its numbers are all that a checkpoint has to keep."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax
@@ -28,15 +29,15 @@ class TrainState:
     opt_state: Any
 
 
-def init_state(
+def initializer(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     *,
     seed: int,
     image_shape: tuple[int, int, int],
     scalars: list[str],
-) -> TrainState:
-    """A fresh state: parameters are a function of the seed alone.
+) -> Callable[[], TrainState]:
+    """A function that makes a fresh state: its parameters depend on the seed alone.
 
     Args:
       model: The network.
@@ -45,12 +46,11 @@ def init_state(
       image_shape: (height, width, channels).
       scalars: Names of the scalar inputs.
     """
-    inputs = {"image": jnp.zeros((1, *image_shape), jnp.uint8)} | {
-        name: jnp.zeros(1, jnp.float32) for name in scalars
-    }
 
-    @jax.jit
     def init() -> TrainState:
+        inputs = {"image": jnp.zeros((1, *image_shape), jnp.uint8)} | {
+            name: jnp.zeros(1, jnp.float32) for name in scalars
+        }
         variables = model.init(jax.random.key(seed), inputs, train=False)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
@@ -60,4 +60,4 @@ def init_state(
             opt_state=optimizer.init(variables["params"]),
         )
 
-    return init()
+    return jax.jit(init)

@@ -118,6 +118,15 @@ def test_nothing_is_deleted_where_nothing_can_be_read(workdir):
     assert {p.name for p in (workdir / checkpoint.FOLDER).iterdir()} >= {"1", "2"}
 
 
+def test_a_full_disk_keeps_what_is_there(workdir, monkeypatch):
+    save_all(workdir, {1: None})
+    usage = shutil.disk_usage(workdir)._replace(free=500_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(UserError, match=r"no space left .* 0\.5 MB are free, 1\.0 MB are needed"):
+        save_all(workdir, {2: None})
+    assert_same(restore(workdir), state_at(1))
+
+
 @pytest.mark.parametrize("missing", ["model", "train"])
 def test_a_missing_part_falls_back(workdir, missing):
     save_all(workdir, {1: None, 2: None})

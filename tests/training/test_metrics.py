@@ -202,10 +202,13 @@ def test_a_label_that_is_constant_has_no_skill_and_is_left_out_of_the_mean():
     labels = {"angle": frames_of_a_lap()}
     heads = {"steering": STEERING, "brake": Head("brake", "pedal", 1, 0, 1, Bins((0, 1)), "")}
     predictions = {"steering": np.zeros(500, np.float32), "brake": np.full(500, 0.5, np.float32)}
-    scores = scores_of(heads, predictions, labels | {"pedal": np.full(500, 0.3, np.float32)})
+    scores = scores_of(heads, predictions, labels | {"pedal": np.full(500, 0.7, np.float32)})
     natural = {head: values["natural"] for head, values in scores.items()}
     assert natural["brake"]["skill"] is None
     assert natural["brake"]["mae"] == pytest.approx(0.2)
+    for count in range(1, 60):  # Some of them have a mean that is rounded.
+        few = score(heads["brake"], np.zeros(count), np.full(count, 0.7, np.float32))
+        assert few["natural"]["skill"] is few["balanced"]["skill"] is None
     assert mean_skill(natural) == natural["steering"]["skill"]
     assert mean_skill({"brake": natural["brake"]}) is None
     text = "\n".join(table(scores))

@@ -1,7 +1,7 @@
 """The step against an independent formulation, and all its forms against each other, in float64.
 
 The reference is written the way the published system worked: one pass a head through plain Flax
-functions, gradients summed, batch statistics by hand. Plain SGD, since Adam hides a scaled gradient.
+functions, gradients summed. Plain SGD, since Adam hides a scaled gradient.
 """
 
 import functools
@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from jaxdrive.heads import Bins, Head
 from jaxdrive.models.multihead import make_model
 from jaxdrive.training import parallel
-from jaxdrive.training.state import TrainState, init_state
+from jaxdrive.training.state import TrainState, initializer
 from jaxdrive.training.step import DATA_AXIS, make_predict_step, make_train_step
 
 BATCH = 8
@@ -55,7 +55,7 @@ def model_of(*, normalised: bool, sync: bool = True):
 @functools.cache
 def initial(normalised: bool) -> TrainState:
     model = model_of(normalised=normalised)
-    return init_state(model, optax.identity(), seed=1, image_shape=(9, 11, 3), scalars=["speed"])
+    return initializer(model, optax.identity(), seed=1, image_shape=(9, 11, 3), scalars=["speed"])()
 
 
 def fresh_state(model, optimizer) -> TrainState:
