@@ -32,9 +32,28 @@ def get_config() -> ConfigDict:
     # Checkpoints at multiples of this step are kept for good; 0 = only the latest and the best.
     config.keep_every = 0
 
-    # Outputs of the network. target = label / scale, clipped to [low, high]; bins divide the
-    # target's range, and "atoms" are exact values with a bin of their own.
-    config.heads = ConfigDict(
+    config.heads = _heads()
+    config.data = _data()
+    # Recorded scalars that are inputs beside the picture, and the factor that brings each to about
+    # 0 to 1.
+    config.scalars = ConfigDict({"speed": 0.01})
+    config.loader = _loader()
+    config.model = _model()
+    config.optim = _optim()
+
+    config.drive = ConfigDict()
+    # Tracks to drive after training: seeds 0, 1, ...; 0 = do not drive.
+    config.drive.tracks = 20
+    return config
+
+
+def _heads() -> ConfigDict:
+    """Outputs of the network.
+
+    target = label / scale, clipped to [low, high]; bins divide the target's range, and atoms are
+    exact values with a bin of their own.
+    """
+    return ConfigDict(
         {
             "steering": {
                 "label": "steering",
@@ -63,61 +82,62 @@ def get_config() -> ConfigDict:
         }
     )
 
-    config.data = ConfigDict()
+
+def _data() -> ConfigDict:
+    data = ConfigDict()
     # Where recordings come from: "car_racing" drives and records them when they are needed.
-    config.data.source = "car_racing"
+    data.source = "car_racing"
     # A prepared dataset to use instead (the folder with manifest.json); "" = prepare one.
-    config.data.path = ""
+    data.path = ""
     # Where prepared datasets are kept; runs share them.
-    config.data.dir = "datasets"
+    data.dir = "datasets"
     # Episodes to record for training, for choosing checkpoints, and for the final numbers.
-    config.data.episodes = 20
-    config.data.validation_episodes = 4
-    config.data.test_episodes = 4
-    # Standard deviation of the noise on the expert's steering while it records; labels stay clean.
-    config.data.noise = 0.1
+    data.episodes = 20
+    data.validation_episodes = 4
+    data.test_episodes = 4
+    # Standard deviation of the noise on the expert's steering while it records, as a share of full
+    # lock; labels stay the expert's.
+    data.noise = 0.2
     # Simulator steps (1/50 s) for which an action is held; one frame is kept for each.
-    config.data.action_repeat = 2
+    data.action_repeat = 2
     # Simulator steps after which an episode ends.
-    config.data.max_steps = 1000
+    data.max_steps = 1000
     # Rows to cut off above and below, then the size to resize to.
-    config.data.crop_top = 0
-    config.data.crop_bottom = 0
-    config.data.height = 96
-    config.data.width = 96
+    data.crop_top = 0
+    data.crop_bottom = 0
+    data.height = 96
+    data.width = 96
+    return data
 
-    # Recorded scalars that are inputs beside the picture, and the factor that brings each to about
-    # 0 to 1.
-    config.scalars = ConfigDict({"speed": 0.01})
 
-    config.loader = ConfigDict()
+def _loader() -> ConfigDict:
+    loader = ConfigDict()
     # Threads that read batches, and batches read ahead.
-    config.loader.threads = 2
-    config.loader.prefetch = 4
+    loader.threads = 2
+    loader.prefetch = 4
+    return loader
 
-    config.model = ConfigDict()
-    config.model.backbone = "small"
+
+def _model() -> ConfigDict:
+    model = ConfigDict()
+    model.backbone = "small"
     # Output channels of the backbone's convolutions, each of which halves the picture.
-    config.model.channels = (16, 32, 64)
+    model.channels = (16, 32, 64)
     # Batch normalisation after convolutions; sync = statistics over all devices together.
-    config.model.batch_norm = ConfigDict(
-        {"use": False, "sync": True, "momentum": 0.99, "epsilon": 1e-3}
-    )
+    model.batch_norm = ConfigDict({"use": False, "sync": True, "momentum": 0.99, "epsilon": 1e-3})
     # Widths of the dense layers common to all heads, and of each head's own before its output.
-    config.model.common = (64,)
-    config.model.head = (32,)
+    model.common = (64,)
+    model.head = (32,)
+    return model
 
-    config.optim = ConfigDict()
+
+def _optim() -> ConfigDict:
+    optim = ConfigDict()
     # Adam's learning rate: rises over warmup_steps, then is "constant", or falls to 0 ("cosine").
-    config.optim.learning_rate = 1e-3
-    config.optim.schedule = "cosine"
-    config.optim.warmup_steps = 50
-
-    config.drive = ConfigDict()
-    # Tracks to drive after training: seeds 0, 1, ...
-    config.drive.tracks = 20
-
-    return config
+    optim.learning_rate = 1e-3
+    optim.schedule = "cosine"
+    optim.warmup_steps = 50
+    return optim
 
 
 def fixed_width(first: int, last: int) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ from configs import default
 def get_config() -> ConfigDict:
     """The default configuration with CarRacing's frames and ranges."""
     config = default.get_config()
-    config.num_steps = 1900
+    config.num_steps = 3000
 
     # The expert never steers further than 0.4 or brakes harder than 0.8: without the scale most
     # bins would stay empty.

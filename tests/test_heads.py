@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxdrive.errors import UserError
@@ -60,6 +60,7 @@ def owner(bins: Bins, value: np.float32) -> int:
 
 @given(bins_of_any_kind(), st.lists(st.floats(-2.5, 2.5, width=32)))
 @example(Bins(edges=(-1.0, 0.0, 1.0), atoms=()), [0.0, -0.0])
+@settings(deadline=None)
 def test_every_value_has_one_bin_that_holds_it(bins, more):
     values = [*values_around(bins), *map(np.float32, more)]
     assert bin_index(bins, np.array(values)).tolist() == [owner(bins, value) for value in values]
@@ -69,6 +70,7 @@ def test_every_value_has_one_bin_that_holds_it(bins, more):
 
 
 @given(bins_of_any_kind())
+@settings(deadline=None)
 def test_spans_cover_the_range_in_order_and_atoms_hold_exact_values_only(bins):
     intervals = [(low, high) for low, high in bins.spans if low < high]
     assert intervals == list(zip(bins.edges, bins.edges[1:], strict=False))
@@ -83,6 +85,7 @@ def test_spans_cover_the_range_in_order_and_atoms_hold_exact_values_only(bins):
 
 
 @given(symmetric_bins(), st.lists(st.floats(-2.5, 2.5, width=32)))
+@settings(deadline=None)
 def test_mirrored_values_have_mirrored_bins(bins, more):
     values = np.array([*values_around(bins), *map(np.float32, more)], np.float32)
     if 0.0 in bins.edges and 0.0 not in bins.atoms:
@@ -121,6 +124,7 @@ def head_of(**changes) -> Head:
     st.sampled_from([-1.0, 0.0]),
     st.lists(st.floats(-200, 200, width=32), min_size=1),
 )
+@settings(deadline=None)
 def test_targets_stay_in_range_and_controls_bring_the_labels_back(scale, low, labels):
     head = head_of(scale=scale, low=low, bins=Bins(edges=(low, 1.0)))
     learned = targets(head, np.array(labels))

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from jaxdrive.simulators.car_racing import MAX_STEPS, STEPS_PER_SECOND, CarRacing
 from jaxdrive.simulators.expert import Expert, ExpertSettings
 
-DEFAULT_NOISE = 0.1
 """Pushes the car across most of the road's width, yet nearly all laps are finished."""
 NOISE_CORRELATION_TIME = 0.13
 """How long a push lasts, s: short against a bend, long against a physics step."""
@@ -66,7 +65,7 @@ class SteeringNoise:
 def record_episode(
     *,
     seed: int,
-    noise: float = DEFAULT_NOISE,
+    noise: float,
     action_repeat: int,
     max_steps: int = MAX_STEPS,
     settings: ExpertSettings = ExpertSettings(),  # noqa: B008 (frozen)
