@@ -10,6 +10,7 @@ consists of. Making the frames is left to `sources/`, the order of work to `prep
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,7 @@ def _column_type(name: str) -> pa.DataType:
 
 def _fitted(session: Session, fit: Fit, columns: dict[str, list[Any]]) -> Iterator[Frame]:
     for frame in session.read():
+        _check_labels(frame)
         row = {
             "session": session.name,
             "split": split_of(session),
@@ -99,6 +101,15 @@ def _fitted(session: Session, fit: Fit, columns: dict[str, list[Any]]) -> Iterat
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
         yield dataclasses.replace(frame, image=fit_image(frame.image, fit))
+
+
+def _check_labels(frame: Frame) -> None:
+    broken = [name for name, value in frame.labels.items() if not math.isfinite(value)]
+    if broken:
+        raise UserError(
+            f"{frame.origin}: the label {broken[0]} is {frame.labels[broken[0]]}: mend or remove"
+            " that frame of the recordings"
+        )
 
 
 def _write_shards(folder: Path, index: int, frames: Iterable[Frame]) -> list[Path]:

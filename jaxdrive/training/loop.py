@@ -163,6 +163,7 @@ def _train_line(
     computed = {head: value.compute() for head, value in merged.items()}
     line: dict[str, Any] = {"train/loss": sum(values["loss"] for values in computed.values())}
     for head, values in computed.items():
+        values["mae"] *= trainer.network.heads[head].scale
         line |= {f"train/{head}/{name}": values[name] for name in ("loss", "mae", "skill")}
     images = window.steps_timed * config["batch_size"] * len(trainer.network.heads)
     left = (config["num_steps"] - step) * window.seconds / window.steps_timed

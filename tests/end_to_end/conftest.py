@@ -14,8 +14,12 @@ from etils import epath
 from jaxdrive import workdir as workdirs
 from jaxdrive.training import checkpoint
 from jaxdrive.training.parts import make_network
+from jaxdrive.training.writers import read_metrics
 
 ROOT = Path(__file__).parents[2]
+
+# What a clock measured.
+_CLOCK = ("images_per_second", "waiting_share", "seconds_left")
 
 # Small enough for seconds, large enough that every part has something to do.
 TINY = {
@@ -120,3 +124,9 @@ def final_state(workdir: Path):
             manager, network.template, network.partition.state_sharding
         )
     return jax.device_get(state)
+
+
+def numbers(workdir) -> list[dict]:
+    """metrics.jsonl without what a clock measured."""
+    lines = read_metrics(epath.Path(workdir) / "metrics.jsonl")
+    return [{k: v for k, v in line.items() if not k.endswith(_CLOCK)} for line in lines]

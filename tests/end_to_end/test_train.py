@@ -6,18 +6,8 @@ import signal
 
 import jax
 import numpy as np
-from etils import epath
 
-from jaxdrive.training.writers import read_metrics
-from tests.end_to_end.conftest import TINY, final_state, steps_saved, wait_for
-
-CLOCK = ("images_per_second", "waiting_share", "seconds_left")
-
-
-def numbers(workdir) -> list[dict]:
-    """metrics.jsonl without what a clock measured."""
-    lines = read_metrics(epath.Path(workdir) / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if not k.endswith(CLOCK)} for line in lines]
+from tests.end_to_end.conftest import TINY, final_state, numbers, steps_saved, wait_for
 
 
 def assert_same_bits(a, b) -> None:
