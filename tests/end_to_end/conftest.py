@@ -27,6 +27,7 @@ TINY = {
     "log_every": 4,
     "eval_every": 8,
     "checkpoint_every": 4,
+    "keep_every": 8,
     "batch_size": 8,
     "data.episodes": 1,
     "data.validation_episodes": 1,
@@ -115,10 +116,19 @@ def steps_saved(workdir: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
+def _network(workdir: Path):
+    config = workdirs.read_config(epath.Path(workdir))
+    return make_network(config, (config["data"]["height"], config["data"]["width"], 3))
+
+
+def fresh_state(workdir: Path):
+    """The state that the run in `workdir` started from, on the host."""
+    return jax.device_get(_network(workdir).init())
+
+
 def final_state(workdir: Path):
     """The state of the newest checkpoint, on the host."""
-    config = workdirs.read_config(epath.Path(workdir))
-    network = make_network(config, (config["data"]["height"], config["data"]["width"], 3))
+    network = _network(workdir)
     with checkpoint.open_manager(epath.Path(workdir), read_only=True) as manager:
         state = checkpoint.restore_latest(
             manager, network.template, network.partition.state_sharding

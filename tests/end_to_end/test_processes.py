@@ -5,7 +5,7 @@ import socket
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from tests.end_to_end.conftest import Launcher, final_state, numbers
+from tests.end_to_end.conftest import Launcher, final_state, fresh_state, numbers
 
 
 def free_port() -> int:
@@ -36,9 +36,11 @@ def test_two_processes_equal_one(tmp_path):
 
     together, one = final_state(workdir), final_state(alone)
     assert (together.step, together.position) == (one.step, one.position) == (24, 24)
-    vectors = [np.asarray(ravel_pytree(state.params)[0]) for state in (together, one)]
-    # 24 updates by Adam in float32, sums in another order: far from what a lost row would do.
-    assert np.linalg.norm(vectors[0] - vectors[1]) < 1e-5 * np.linalg.norm(vectors[1])
+    a, b, start = (
+        np.asarray(ravel_pytree(state.params)[0]) for state in (together, one, fresh_state(alone))
+    )
+    # Adam in float32, with sums in another order; a lost or doubled row changes a tenth and more.
+    assert np.linalg.norm(a - b) < 1e-3 * np.linalg.norm(b - start)
     for a, b in zip(numbers(workdir), numbers(alone), strict=True):
         assert a["train/steering/drawn"] == b["train/steering/drawn"]
         np.testing.assert_allclose(a["train/loss"], b["train/loss"], rtol=1e-4)
