@@ -17,6 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from jaxdrive.errors import UserError
+from jaxdrive.heads import controls
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import predict_frames
@@ -227,7 +228,10 @@ def _sheets(trainer: Trainer, batch: Mapping[str, Any]) -> dict[str, np.ndarray]
     return {
         f"inputs/{head}": contact_sheet(
             part["inputs"]["image"][:_PICTURES],
-            {name: values[:_PICTURES] for name, values in part["labels"].items()},
+            {
+                name: controls(trainer.network.heads[name], values[:_PICTURES])
+                for name, values in part["labels"].items()
+            },
             part["record"][:_PICTURES],
         )
         for head, part in batch.items()

@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 _COLUMNS = 4
 _MIN_WIDTH = 192
 _CAPTION = 14
+_GAP = 6
 
 
 def contact_sheet(
@@ -16,7 +17,7 @@ def contact_sheet(
     """Draws pictures side by side, each under its record id and labels.
 
     Args:
-      images: uint8 [n, H, W, 3], n a multiple of 4.
+      images: uint8 [n, H, W, 3].
       labels: By name, [n].
       records: int [n].
 
@@ -26,11 +27,12 @@ def contact_sheet(
     zoom = max(1, -(-_MIN_WIDTH // images.shape[2]))
     height, width = images.shape[1] * zoom, images.shape[2] * zoom
     lines = 1 + len(labels)
-    cell_height = height + lines * _CAPTION + 4
-    sheet = Image.new("RGB", (_COLUMNS * width, len(images) // _COLUMNS * cell_height), "white")
+    cell_height, cell_width = height + lines * _CAPTION + _GAP, width + _GAP
+    size = (_COLUMNS * cell_width, -(-len(images) // _COLUMNS) * cell_height)
+    sheet = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(sheet)
     for index, image in enumerate(images):
-        left, top = index % _COLUMNS * width, index // _COLUMNS * cell_height
+        left, top = index % _COLUMNS * cell_width, index // _COLUMNS * cell_height
         large = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
         sheet.paste(large, (left, top + lines * _CAPTION))
         texts = [f"record {records[index]}"]
