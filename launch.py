@@ -10,7 +10,7 @@ Examples:
   python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
   python launch.py train --config=configs/quickstart.py --config.balance=none --workdir=runs/plain
   python launch.py evaluate --workdir=runs/quickstart --split=validation
-  python launch.py drive --workdir=runs/quickstart --steps=500,1000,1900
+  python launch.py drive --workdir=runs/quickstart --steps=500,1000,3000
 
 The configuration of a run is kept in its workdir, so evaluate and drive need no --config.
 Fields stand in configs/default.py. Several processes: --coordinator, --num_processes, --process_id.

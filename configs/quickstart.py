@@ -15,6 +15,8 @@ def get_config() -> ConfigDict:
     """The default configuration with CarRacing's frames and ranges."""
     config = default.get_config()
     config.num_steps = 3000
+    # Two megabytes each, to see how a run grows up: launch.py drive --steps=500,1000,3000.
+    config.keep_every = 500
 
     # The expert never steers further than 0.4 or brakes harder than 0.8: without the scale most
     # bins would stay empty.

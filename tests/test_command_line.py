@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from etils import epath
 
+from configs import quickstart
 from jaxdrive import command_line
 from jaxdrive import run as verbs
 from jaxdrive.errors import UsageError, UserError
@@ -52,7 +53,7 @@ def test_a_command_arrives_as_it_was_meant(parse, tmp_path, monkeypatch):
     assert (command.verb, command.workdir) == ("train", epath.Path("runs/a"))
     config = command.config
     assert (config["seed"], config["balance"]) == (7, "none")
-    assert (config["num_steps"], config["batch_size"]) == (1900, 64)
+    assert config["num_steps"] == quickstart.get_config().num_steps
     assert config["model"]["channels"] == (8,)
     assert config["optim"]["learning_rate"] == 1.0
     assert config["model"]["batch_norm"]["use"] is True
@@ -81,7 +82,7 @@ def workdir(parse, tmp_path) -> Path:
 @pytest.mark.parametrize("verb", ["evaluate", "drive"])
 def test_a_run_s_own_configuration_is_used_unless_another_is_named(parse, workdir, verb):
     stored = parse(verb, f"--workdir={workdir}", "--config.drive.tracks=3").config
-    assert (stored["seed"], stored["num_steps"], stored["drive"]["tracks"]) == (42, 1900, 3)
+    assert (stored["seed"], stored["drive"]["tracks"]) == (42, 3)
     assert stored["heads"]["steering"]["scale"] == 0.4
     assert stored["model"]["channels"] == (16, 32, 64)
     assert parse(verb, f"--workdir={workdir}", QUICKSTART).config["seed"] == 0
