@@ -12,7 +12,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,19 @@ from absl import flags, logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from jaxdrive import logs
+from jaxdrive import checks, logs
 from jaxdrive.errors import UsageError, UserError
 
 VERBS = ("prepare", "train", "evaluate", "drive")
 _SPLITS = ("train", "validation", "test")
+# Flags that not every verb takes.
+_ONLY_FOR = {
+    "step": ("evaluate", "drive"),
+    "steps": ("drive",),
+    "tracks": ("drive",),
+    "split": ("evaluate",),
+    "domain_randomize": ("drive",),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +61,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_list("steps", [], "drive: checkpoints to compare, e.g. 500,1000.", **define)
     tracks_help = "drive: number of tracks, seeds 0, 1, ..."
     flags.DEFINE_integer("tracks", None, tracks_help, lower_bound=1, **define)
+    randomize_help = "drive: every track in random colours of its own."
+    flags.DEFINE_boolean("domain_randomize", False, randomize_help, **define)
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
     flags.DEFINE_string("coordinator", None, "host:port of process 0.", **define)
     flags.DEFINE_integer("num_processes", None, "Processes of this run.", **define)
@@ -80,6 +90,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     with _flag_errors(sorted(given)):
         # What is left is for the configuration.
         rest = given([argv[0], *words], known_only=True)
+    _check_flags(verb, given)
     workdir = epath.Path(given["workdir"].value) if given["workdir"].value else None
     if workdir is None and verb != "prepare":
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
@@ -92,9 +103,22 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     if len(rest) > 1:
         raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
     config = values["config"].value.to_dict()  # type: ignore[union-attr]
-    config["data"]["dir"] = os.path.abspath(config["data"]["dir"])
+    for name in ("dir", "path"):
+        if config["data"][name] and "://" not in config["data"][name]:
+            config["data"][name] = os.path.abspath(config["data"][name])
     others = {name: given[name].value for name in given if name != "config"}
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
+
+
+def _check_flags(verb: str, given: flags.FlagValues) -> None:
+    for name, verbs in _ONLY_FOR.items():
+        if given[name].present and verb not in verbs:
+            raise UsageError(
+                f"--{name} is for {' and '.join(verbs)}; for {verb} see the fields of the"
+                " configuration (configs/default.py)"
+            )
+    if given["step"].present and given["steps"].present:
+        raise UsageError("--step drives with one checkpoint, --steps compares several: give one")
 
 
 def _flag_help() -> str:
@@ -186,9 +210,16 @@ def run(command: Command) -> int:
     _join_processes(command.flags)
     import jax
 
+    from jaxdrive import workdir as workdirs
+
     logs.to_console(quiet=jax.process_index() != 0)
-    with _no_space_left():
-        _dispatch(command)
+    with _plain_system_errors():
+        checks.check(command.config)
+        if command.workdir is None:
+            _dispatch(command)
+        else:
+            with workdirs.only_one(command.workdir):
+                _dispatch(command)
     return 0
 
 
@@ -205,11 +236,14 @@ def _dispatch(command: Command) -> None:
     elif command.verb == "evaluate":
         verbs.evaluate(config, workdir, step=given["step"], split=given["split"])
     else:
-        tracks = given["tracks"] or config["drive"]["tracks"]
+        settings = {
+            "tracks": given["tracks"] or config["drive"]["tracks"] or 20,
+            "domain_randomize": given["domain_randomize"],
+        }
         if given["steps"]:
-            verbs.drive_ages(config, workdir, steps=_steps(given["steps"]), tracks=tracks)
+            verbs.drive_ages(config, workdir, steps=_steps(given["steps"]), **settings)
         else:
-            verbs.drive(config, workdir, step=given["step"], tracks=tracks)
+            verbs.drive(config, workdir, step=given["step"], **settings)
 
 
 def _steps(words: Sequence[str]) -> list[int]:
@@ -224,40 +258,55 @@ def _join_processes(given: Mapping[str, Any]) -> None:
 
     names = ("coordinator", "num_processes", "process_id")
     missing = [f"--{name}" for name in names if given[name] is None]
-    if len(missing) == 3:
-        # JAX raises it where nothing tells of other processes.
-        with suppress(ValueError):
-            jax.distributed.initialize()
-        return
-    if missing:
+    if missing and len(missing) < 3:
         raise UsageError(f"a run of several processes needs {', '.join(missing)} as well")
-    if given["process_id"] == 0:
-        _check_port(given["coordinator"])
-    jax.distributed.initialize(*(given[name] for name in names))
+    if not missing:
+        _check_processes(given)
+    try:
+        jax.distributed.initialize(*(given[name] for name in names))
+    except ValueError as error:
+        # What JAX says where nothing tells of other processes.
+        if not missing or "coordinator_address should be defined" not in str(error):
+            raise UserError(f"cannot join the other processes: {error}") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"cannot join the other processes ({' '.join(str(error).split())[:200]}): is every one"
+            " of them started, with the same --coordinator and --num_processes?"
+        ) from error
 
 
-def _check_port(coordinator: str) -> None:
-    host, _, port = coordinator.rpartition(":")
-    if not host or not port.isdigit():
-        raise UsageError(f"--coordinator takes host:port, found {coordinator!r}")
+def _check_processes(given: Mapping[str, Any]) -> None:
+    """Looks at the flags of a process; at the port as well in process 0, which listens on it."""
+    host, _, port = given["coordinator"].rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 65536:
+        raise UsageError(f"--coordinator takes host:port, found {given['coordinator']!r}")
+    if not 0 <= given["process_id"] < given["num_processes"]:
+        raise UsageError(
+            f"--process_id={given['process_id']} has to be from 0 to"
+            f" {given['num_processes'] - 1}, with --num_processes={given['num_processes']}"
+        )
+    if given["process_id"]:
+        return
     try:
         with socket.socket() as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind((host, int(port)))
+            listener.bind(("", int(port)))
     except OSError as error:
         raise UserError(
-            f"process 0 cannot listen on {coordinator} ({error.strerror}): name another port, or"
-            " end the process that uses it"
+            f"process 0 cannot listen on {given['coordinator']} ({error.strerror}): name another"
+            " port, or end the process that uses it"
         ) from error
 
 
 # A full disk, a used-up quota, a file larger than is allowed.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A folder that is a file, is missing, or may not be written.
+_NO_ENTRY = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT)
 
 
 @contextmanager
-def _no_space_left() -> Iterator[None]:
-    """Says plainly that nothing more can be written, whichever library found out."""
+def _plain_system_errors() -> Iterator[None]:
+    """Says plainly what a disk or folder refuses, whichever library found out."""
     try:
         yield
     except UserError:
@@ -265,11 +314,16 @@ def _no_space_left() -> Iterator[None]:
     except Exception as error:
         reasons = [os.strerror(number) for number in _NO_SPACE]
         told = next((reason for reason in reasons if reason in str(error)), None)
-        if told is None and getattr(error, "errno", None) not in _NO_SPACE:
-            raise
-        where = f" to {error.filename}" if getattr(error, "filename", None) else ""  # type: ignore[attr-defined]
-        raise UserError(
-            f"no space left: cannot write{where} ({told or error}). Free some, or name other"
-            " folders with --workdir and --config.data.dir. What was complete is kept: the same"
-            " command goes on from there"
-        ) from error
+        where = f" {error.filename}" if getattr(error, "filename", None) else ""  # type: ignore[attr-defined]
+        if told is not None or getattr(error, "errno", None) in _NO_SPACE:
+            raise UserError(
+                f"no space left: cannot write{where} ({told or error}). Free some, or name other"
+                " folders with --workdir and --config.data.dir. What was complete is kept: the"
+                " same command goes on from there"
+            ) from error
+        if isinstance(error, OSError) and error.errno in _NO_ENTRY:
+            raise UserError(
+                f"cannot use{where}: {error.strerror}. Name another folder with --workdir or"
+                " --config.data.dir"
+            ) from error
+        raise

@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jaxdrive import workdir as workdirs
 from jaxdrive.data import balance
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.data.prepare import fingerprint
+from jaxdrive.data.prepare import fingerprint, fit_shape
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
@@ -24,10 +24,9 @@ from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import offline
 from jaxdrive.evaluation.report import write_report
-from jaxdrive.heads import heads_from_config
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, start
-from jaxdrive.training.parts import make_network
+from jaxdrive.training.parts import Trainer, make_network, make_step, make_trainer
 
 DRIVE_FILE = "drive.json"
 AGES_FILE = "drive_steps.json"
@@ -45,31 +44,67 @@ def prepare(config: Config) -> None:
 
 def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     """Everything from recordings to the report; what is done already is left as it is."""
+    # Whatever is wrong with the settings is told before anything is recorded or written.
+    make_step(config, make_network(config, fit_shape(config["data"])))
     data_fingerprint = fingerprint(config["data"])
-    workdirs.claim(workdir, config, data_fingerprint)
-    workdirs.describe_run(workdir, command=command)
+    last = _going_on(config, workdir, data_fingerprint)
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
-    if _last_step(workdir) >= config["num_steps"]:
-        logger.info("Training is finished: step %d of %d", _last_step(workdir), config["num_steps"])
-    else:
-        _describe(config, workdir, dataset)
+    if last < config["num_steps"]:
+        trainer = make_trainer(config, dataset)
+        workdirs.write_config(workdir, config)
+        _describe(trainer, config, workdir, command)
         meta = {
             "config": config,
             "versions": workdirs.versions(),
             "dataset_fingerprint": data_fingerprint,
         }
         with workdirs.timed(workdir, "train"):
-            start.train(config, workdir, dataset, meta)
+            start.train(trainer, config, workdir, meta)
+    else:
+        logger.info("Training is finished: step %d of %d", last, config["num_steps"])
     step = _chosen_step(workdir, None)
-    evaluation = workdirs.read_json(workdir / offline.FILE)
-    if evaluation is None or (evaluation["step"], evaluation["split"]) != (step, "test"):
-        _evaluate(config, workdir, step=step, split="test")
-    driven = workdirs.read_json(workdir / DRIVE_FILE)
-    wanted = config["drive"]["tracks"]
-    if wanted and (driven is None or (driven["step"], len(driven["tracks"])) != (step, wanted)):
-        _drive(config, workdir, step=step, tracks=wanted)
+    _evaluate_unless_done(config, workdir, dataset, step)
+    _drive_unless_done(config, workdir, step)
     _say_where(workdir)
+
+
+def _going_on(config: Config, workdir: epath.Path, data_fingerprint: str) -> int:
+    """The step that a run in `workdir` has reached; 0 for a new one."""
+    if not (workdir / checkpoint.FOLDER).exists():
+        return 0
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        meta = checkpoint.read_meta(manager)
+        last = manager.latest_step() or 0
+    if meta is not None:
+        workdirs.check_same_run(workdir, config, data_fingerprint, meta)
+    if last > config["num_steps"]:
+        raise UserError(
+            f"the run in {workdir} is at step {last}, past config.num_steps={config['num_steps']}:"
+            f" raise it to go on, or use `drive` and `evaluate` with --step"
+        )
+    return last
+
+
+def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset, step: int) -> None:
+    done = workdirs.read_json(workdir / offline.FILE) or {}
+    wanted = {"step": step, "split": "test", "dataset": dataset.manifest["fingerprint"]}
+    if not len(dataset.ids("test")):
+        logger.warning("No test frames were recorded: final numbers come from driving alone")
+    elif any(done.get(name) != value for name, value in wanted.items()):
+        _evaluate(config, workdir, step=step, split="test")
+
+
+def _drive_unless_done(config: Config, workdir: epath.Path, step: int) -> None:
+    done = workdirs.read_json(workdir / DRIVE_FILE) or {"step": None, "tracks": []}
+    wanted = config["drive"]["tracks"]
+    same = (done["step"], len(done["tracks"]), done.get("domain_randomize")) == (
+        step,
+        wanted,
+        False,
+    )
+    if wanted and not same:
+        _drive(config, workdir, step=step, tracks=wanted)
 
 
 def evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: str) -> None:
@@ -87,14 +122,23 @@ def _evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: s
     _write(workdir, offline.FILE, result)
 
 
-def drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int) -> None:
+def drive(
+    config: Config, workdir: epath.Path, *, step: int | None, tracks: int, domain_randomize: bool
+) -> None:
     """Drives tracks that were never recorded; writes drive.json, drive.mp4 and the report."""
     _chosen_step(workdir, step)
-    _drive(config, workdir, step=step, tracks=tracks)
+    _drive(config, workdir, step=step, tracks=tracks, domain_randomize=domain_randomize)
     _report(workdir)
 
 
-def _drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int) -> None:
+def _drive(
+    config: Config,
+    workdir: epath.Path,
+    *,
+    step: int | None,
+    tracks: int,
+    domain_randomize: bool = False,
+) -> None:
     with workdirs.timed(workdir, "drive"):
         policy = load_policy(config, workdir, step)
         if jax.process_index() == 0:
@@ -102,6 +146,7 @@ def _drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int
                 policy,
                 range(tracks),
                 action_repeat=config["data"]["action_repeat"],
+                domain_randomize=domain_randomize,
                 video=workdir / closed_loop.VIDEO_FILE,
             )
             _show(closed_loop.table(result))
@@ -109,7 +154,14 @@ def _drive(config: Config, workdir: epath.Path, *, step: int | None, tracks: int
     _wait_for_all("drive")
 
 
-def drive_ages(config: Config, workdir: epath.Path, *, steps: Sequence[int], tracks: int) -> None:
+def drive_ages(
+    config: Config,
+    workdir: epath.Path,
+    *,
+    steps: Sequence[int],
+    tracks: int,
+    domain_randomize: bool,
+) -> None:
     """Drives the same tracks with several checkpoints of a run and compares them."""
     for step in steps:
         _chosen_step(workdir, step)
@@ -117,8 +169,13 @@ def drive_ages(config: Config, workdir: epath.Path, *, steps: Sequence[int], tra
     for step in steps:
         policy = load_policy(config, workdir, step)
         if jax.process_index() == 0:
-            repeat = config["data"]["action_repeat"]
-            result = closed_loop.drive(policy, range(tracks), action_repeat=repeat, video=None)
+            result = closed_loop.drive(
+                policy,
+                range(tracks),
+                action_repeat=config["data"]["action_repeat"],
+                domain_randomize=domain_randomize,
+                video=None,
+            )
             ages.append(
                 {name: result[name] for name in ("step", "mean", "std", "finished")}
                 | {"tracks_driven": tracks}
@@ -133,13 +190,6 @@ def drive_ages(config: Config, workdir: epath.Path, *, steps: Sequence[int], tra
     _report(workdir)
 
 
-def _last_step(workdir: epath.Path) -> int:
-    if not (workdir / checkpoint.FOLDER).exists():
-        return 0
-    with checkpoint.open_manager(workdir, read_only=True) as manager:
-        return manager.latest_step() or 0
-
-
 def _chosen_step(workdir: epath.Path, step: int | None) -> int:
     """Fails early and clearly where there is no such checkpoint."""
     if not (workdir / checkpoint.FOLDER).exists():
@@ -151,16 +201,17 @@ def _chosen_step(workdir: epath.Path, step: int | None) -> int:
         return checkpoint.choose_step(manager, step)
 
 
-def _describe(config: Config, workdir: epath.Path, dataset: Dataset) -> None:
+def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: str) -> None:
     """Writes what the report says of data and network."""
-    heads = heads_from_config(config["heads"])
-    ids = dataset.ids("train")
-    network = make_network(config, dataset.image_shape)
+    dataset, network = trainer.examples.dataset, trainer.network
     if jax.process_index() == 0:
-        planned = balance.report(heads, dataset.labels, ids, mode=config["balance"])
+        planned = balance.report(
+            network.heads, dataset.labels, dataset.ids("train"), mode=config["balance"]
+        )
         workdirs.write_json(workdir / BALANCE_FILE, planned)
     workdirs.describe_run(
         workdir,
+        command=command,
         parameters=int(parameter_overview.count_parameters(network.template.params)),
         dataset={
             "path": str(dataset.path),

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
+import filelock
 import jax
 import psutil
 from etils import epath
@@ -21,7 +22,7 @@ from jaxdrive.logs import logger
 CONFIG_FILE = "config.json"
 RUN_FILE = "run.json"
 
-# A checkpoint makes sense only for the same network and data; all else may change between runs.
+# A checkpoint makes sense only for the same network and data; all else may change on the way.
 _FIXED = ("model", "heads", "scalars", "seed")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "gymnasium")
 
@@ -64,35 +65,30 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
     return config
 
 
-def claim(workdir: epath.Path, config: Mapping[str, Any], fingerprint: str) -> None:
-    """Makes `workdir` the folder of this run, or finds that it is already.
+def check_same_run(
+    workdir: epath.Path, config: Mapping[str, Any], fingerprint: str, meta: Mapping[str, Any]
+) -> None:
+    """Looks whether a run can go on with `config`.
+
+    Args:
+      workdir: Of the run, for messages.
+      config: What is asked for now.
+      fingerprint: Of the dataset that is asked for.
+      meta: What the newest checkpoint says: "config" and "dataset_fingerprint".
 
     Raises:
-      UserError: It is the folder of a run with another network or other data.
+      UserError: The checkpoint is of another network or of other data.
     """
-    new = json.loads(json.dumps(config))
-    old = read_json(workdir / CONFIG_FILE)
-    if old is not None:
-        _check_same(workdir, old, new, fingerprint)
-    if jax.process_index() == 0:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(workdir / CONFIG_FILE, new)
-
-
-def _check_same(
-    workdir: epath.Path, old: Mapping[str, Any], new: Mapping[str, Any], fingerprint: str
-) -> None:
-    before, now = flatten(old), flatten(new)
+    before, now = flatten(meta["config"]), flatten(json.loads(json.dumps(config)))
     changes = {
         name: (before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     }
     fixed = {name: values for name, values in changes.items() if name.split(".")[0] in _FIXED}
-    used = (read_json(workdir / RUN_FILE) or {}).get("dataset", {}).get("fingerprint", fingerprint)
-    if used != fingerprint:
+    if meta["dataset_fingerprint"] != fingerprint:
         of_data = {name: v for name, v in changes.items() if name.startswith("data.")}
-        fixed |= of_data or {"dataset": (used, fingerprint)}
+        fixed |= of_data or {"dataset": (meta["dataset_fingerprint"], fingerprint)}
     if fixed:
         told = "\n".join(f"  {name}: {a!r} there, {b!r} now" for name, (a, b) in fixed.items())
         raise UserError(
@@ -101,6 +97,33 @@ def _check_same(
         )
     for name, (a, b) in changes.items():
         logger.info("Changed since the last command: config.%s: %r -> %r", name, a, b)
+
+
+def write_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+    """Keeps the configuration, for `evaluate` and `drive` to find it."""
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_json(workdir / CONFIG_FILE, config)
+
+
+@contextmanager
+def only_one(workdir: epath.Path) -> Iterator[None]:
+    """Keeps a second command out of a local workdir while one is at work in it.
+
+    Raises:
+      UserError: Another command is at work.
+    """
+    if jax.process_index() != 0 or "://" in str(workdir):
+        yield
+        return
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        with filelock.FileLock(workdir / ".lock", timeout=0):
+            yield
+    except filelock.Timeout as error:
+        raise UserError(
+            f"another command is at work in {workdir}: wait for its end, or name another --workdir"
+        ) from error
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -77,6 +77,12 @@ class Plan:
         return records
 
 
+def check_mode(mode: str) -> None:
+    """Raises UserError unless `mode` is one of `MODES`."""
+    if mode not in MODES:
+        raise UserError(f"config.balance={mode!r} is not known: one of {', '.join(MODES)}")
+
+
 def make_plan(
     head: Head, labels: np.ndarray, ids: np.ndarray, *, mode: str, seed: int, batch_size: int
 ) -> Plan:
@@ -93,8 +99,7 @@ def make_plan(
     Raises:
       UserError: The mode is unknown or there is nothing to draw from.
     """
-    if mode not in MODES:
-        raise UserError(f"config.balance={mode!r} is not known: one of {', '.join(MODES)}")
+    check_mode(mode)
     if not len(ids):
         raise UserError("the dataset has no training frames: record or name more sessions")
     if mode == "none":

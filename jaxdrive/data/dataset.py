@@ -4,6 +4,7 @@ Everything that a damaged, truncated or foreign folder can do to a reader is cau
 opened, by comparing the files with the manifest. Writing stands in `shards.py`.
 """
 
+import collections
 import dataclasses
 import json
 import threading
@@ -17,6 +18,9 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE, file_hash
 from jaxdrive.errors import UserError
+
+# Shards that a thread keeps open: systems allow a process about a thousand files.
+_OPEN_READERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,18 +118,22 @@ class ImageReader:
         return images
 
     def _records(self, shard: int, positions: Sequence[int]) -> Sequence[bytes]:
-        readers = self._local.__dict__.setdefault("readers", {})
+        readers = self._local.__dict__.setdefault("readers", collections.OrderedDict())
         try:
             if shard not in readers:
+                if len(readers) == _OPEN_READERS:
+                    readers.popitem(last=False)[1].close()
                 readers[shard] = ArrayRecordReader(
                     str(self._files[shard]), READER_OPTIONS, file_reader_buffer_size=32768
                 )
+            readers.move_to_end(shard)
             return readers[shard].read(positions)
         except (RuntimeError, ValueError, IndexError) as error:
             folder = self._files[shard].parent
             raise UserError(
                 f"damaged dataset: {self._files[shard]} cannot be read at records {positions}"
-                f" ({error}): delete the folder {folder} and run `prepare` again"
+                f" ({error}): where it is not the disk's fault, delete the folder {folder} and run"
+                " `prepare` again"
             ) from error
 
 

@@ -34,6 +34,11 @@ def fit_of(data: Mapping[str, Any]) -> Fit:
     return Fit(data["crop_top"], data["crop_bottom"], data["height"], data["width"])
 
 
+def fit_shape(data: Mapping[str, Any]) -> tuple[int, int, int]:
+    """(height, width, channels) of the network's pictures."""
+    return data["height"], data["width"], 3
+
+
 def fingerprint(data: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that name the dataset of `config.data`, made or not."""
     if data["path"]:
@@ -73,9 +78,17 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
         return open_dataset(Path(data["path"]))
     folder = Path(data["dir"]) / fingerprint(data)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(folder.with_suffix(".lock")):
+    lock = filelock.FileLock(folder.with_suffix(".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        logger.info("Another process prepares %s: waiting for it", folder)
+        lock.acquire()
+    try:
         if not folder.exists():
             _make(folder, data)
+    finally:
+        lock.release()
     return open_dataset(folder)
 
 

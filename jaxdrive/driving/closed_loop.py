@@ -18,7 +18,12 @@ _FRAMES_PER_SECOND = 25
 
 
 def drive(
-    policy: Policy, seeds: Sequence[int], *, action_repeat: int, video: epath.Path | None
+    policy: Policy,
+    seeds: Sequence[int],
+    *,
+    action_repeat: int,
+    domain_randomize: bool,
+    video: epath.Path | None,
 ) -> dict[str, Any]:
     """Drives one lap on every track, all of them side by side.
 
@@ -26,12 +31,13 @@ def drive(
       policy: At the wheel.
       seeds: Of the tracks.
       action_repeat: Simulator steps for which an action is held.
+      domain_randomize: Every track in random colours of its own.
       video: Where a film of the first track goes; None makes none.
 
     Returns:
       {"step", "mean", "std", "finished", "off_road_share", "predictions_per_second",
-      "action_repeat", "tracks": [{"seed", "score", "finished", "off_road_share", "steps"}]}; std is
-      over the tracks.
+      "action_repeat", "domain_randomize", "tracks": [{"seed", "score", "finished",
+      "off_road_share", "steps"}]}; std is over the tracks.
     """
     seconds = predictions = 0.0
     film = VideoWriter(video, _FRAMES_PER_SECOND) if video is not None else None
@@ -41,7 +47,11 @@ def drive(
     picture_of = 0 if video is not None else None
     with (
         Fleet(
-            seeds, workers=os.cpu_count() or 1, action_repeat=action_repeat, picture_of=picture_of
+            seeds,
+            workers=os.cpu_count() or 1,
+            action_repeat=action_repeat,
+            domain_randomize=domain_randomize,
+            picture_of=picture_of,
         ) as fleet,
         progress_bar(total=len(seeds), description="drive", unit="track") as progress,
     ):
@@ -64,7 +74,8 @@ def drive(
     if film is not None:
         film.close()
     return _summary(policy.step, results, action_repeat) | {
-        "predictions_per_second": predictions / seconds
+        "domain_randomize": domain_randomize,
+        "predictions_per_second": predictions / seconds,
     }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from jaxdrive.data.frames import Fit, fit_image
-from jaxdrive.data.prepare import fit_of
+from jaxdrive.data.prepare import fit_of, fit_shape
 from jaxdrive.heads import Head, controls
 from jaxdrive.training import checkpoint
 from jaxdrive.training.parts import Network, make_network
@@ -70,8 +70,7 @@ def load_policy(config: Mapping[str, Any], workdir: epath.Path, step: int | None
     Raises:
       UserError: There is no such checkpoint, or it cannot be read.
     """
-    fit = fit_of(config["data"])
-    network = make_network(config, (fit.height, fit.width, 3))
+    network = make_network(config, fit_shape(config["data"]))
     with checkpoint.open_manager(workdir, read_only=True) as manager:
         chosen = checkpoint.choose_step(manager, step)
         restored = checkpoint.restore_model(
@@ -80,7 +79,7 @@ def load_policy(config: Mapping[str, Any], workdir: epath.Path, step: int | None
     return Policy(
         step=chosen,
         heads=network.heads,
-        fit=fit,
+        fit=fit_of(config["data"]),
         scalars=dict(config["scalars"]),
         predict=_predict_on_one_device(network, restored),
     )

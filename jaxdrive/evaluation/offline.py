@@ -34,7 +34,8 @@ def evaluate(
       split: Which frames.
 
     Returns:
-      {"step", "split", "frames", "images_per_second", "heads": {head: see `metrics.score`}}.
+      {"step", "split", "dataset", "frames", "images_per_second", "heads": {head: see
+      `metrics.score`}}; dataset is its fingerprint.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
@@ -72,6 +73,7 @@ def evaluate(
     return {
         "step": chosen,
         "split": split,
+        "dataset": dataset.manifest["fingerprint"],
         "frames": len(ids),
         "images_per_second": len(ids) / seconds,
         "heads": metrics.scores_of(network.heads, predictions, labels),

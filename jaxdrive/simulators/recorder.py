@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from jaxdrive.simulators.car_racing import MAX_STEPS, STEPS_PER_SECOND, CarRacing
 from jaxdrive.simulators.expert import Expert, ExpertSettings
 
-"""Pushes the car across most of the road's width, yet nearly all laps are finished."""
 NOISE_CORRELATION_TIME = 0.13
 """How long a push lasts, s: short against a bend, long against a physics step."""
 _NOISE_STREAM = 0x0D0A

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 from orbax.checkpoint.checkpoint_managers import preservation_policy as policies
 
 from jaxdrive.errors import UserError
@@ -121,8 +122,8 @@ def restore_latest(
 ) -> TrainState | None:
     """The state of the newest checkpoint that can be read; None where there is none.
 
-    Newer ones that cannot be read are reported and, once an older one could, deleted: saving their
-    steps anew would otherwise be refused.
+    Newer ones that cannot be read are reported and, once an older one could, set aside under
+    another name: saving their steps anew would otherwise be refused.
 
     Args:
       manager: From `open_manager`.
@@ -147,9 +148,7 @@ def restore_latest(
             damaged[step] = _first_line(error)
             logger.warning("Checkpoint %d cannot be read: %s", step, damaged[step])
             continue
-        for step in damaged:
-            logger.warning("Going back to an older checkpoint; that of step %d is deleted", step)
-            manager.delete(step)
+        _set_aside(manager, sorted(damaged))
         return TrainState(**items["model"], **items["train"])
     if damaged:
         raise UserError(
@@ -157,6 +156,21 @@ def restore_latest(
             " are left as they are; start anew with another --workdir"
         )
     return None
+
+
+def _set_aside(manager: ocp.CheckpointManager, steps: list[int]) -> None:
+    for step in steps:
+        folder = manager.directory / str(step)
+        aside = manager.directory / f"{step}.unreadable"
+        logger.warning("Going back to an older checkpoint; that of step %d is now %s", step, aside)
+        if jax.process_index() == 0:
+            if aside.exists():
+                aside.rmtree()
+            folder.rename(aside)
+    if steps and jax.process_count() > 1:
+        multihost_utils.sync_global_devices("set aside")
+    if steps:
+        manager.reload()
 
 
 def _check_same_network(manager: ocp.CheckpointManager, step: int, template: TrainState) -> None:
@@ -208,6 +222,18 @@ def choose_step(manager: ocp.CheckpointManager, step: int | None) -> int:
             f" {', '.join(map(str, steps))}"
         )
     return step
+
+
+def read_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
+    """What the newest checkpoint whose meta can be read says of its run; None where none can."""
+    for step in sorted(manager.all_steps(), reverse=True):
+        try:
+            items = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
+        except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.
+            logger.warning("Checkpoint %d cannot be read: %s", step, _first_line(error))
+            continue
+        return items["meta"]
+    return None
 
 
 def restore_model(

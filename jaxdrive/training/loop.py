@@ -2,12 +2,13 @@
 
 A boundary is a step that is a multiple of one of the intervals, or the last. All that a boundary
 does depends on the state alone, so a run that was killed and goes on from a checkpoint does the
-same as one that was not.
+same as one that was not. A run that is stopped by a signal writes one line and one checkpoint more.
 """
 
 import collections
 import dataclasses
 import functools
+import itertools
 import time
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -29,7 +30,11 @@ from jaxdrive.training.state import TrainState
 # Steps that the host may be ahead of the devices: enough to hide its own work, few enough that
 # waiting batches do not fill the memory.
 _STEPS_AHEAD = 2
+# Updates in a row that may be skipped for not being finite.
+_SKIPPED_IN_A_ROW = 100
 _PICTURES = 8
+_SAVING = ("checkpoint_every", "keep_every", "eval_every")
+_INTERVALS = ("log_every", *_SAVING)
 
 
 @dataclasses.dataclass
@@ -42,7 +47,8 @@ class _Window:
     )
     seconds: float = 0.0
     seconds_waiting: float = 0.0
-    steps_timed: int = 0
+    skipped_in_a_row: int = 0
+    batch: Any = None
 
 
 def run(
@@ -68,65 +74,52 @@ def run(
 
     Raises:
       StoppedError: `stop` was asked for.
-      UserError: No update of a whole interval was finite.
+      UserError: Many updates in a row were not finite.
     """
-    step, position = int(state.step), int(state.position)
+    step, position, num_steps = int(state.step), int(state.position), config["num_steps"]
     state = trainer.network.partition.put_state(state)
     batches = batches_from(trainer, config, position)
-    while step < config["num_steps"]:
-        begun = step
-        window = _Window()
-        steps = _next_boundary(step, config) - step
-        state, batch = _advance(trainer, state, batches, steps, window, stop)
-        step, position = (int(x) for x in _counters(trainer, state))
-        if step == begun:
-            raise UserError(
-                f"the gradient was not finite in {steps} updates in a row from step {step} on: the"
-                " network has diverged. Lower --config.optim.learning_rate and start again with"
-                " another --workdir, or look for broken labels"
-            )
-        line = _train_line(trainer, config, window, step, begun)
-        stopping = stop.agreed()
-        last = stopping or step >= config["num_steps"]
-        skill = None
-        if _due(begun, step, config["eval_every"]) or (last and config["eval_every"]):
-            held_out, skill = _held_out(trainer, config, state)
-            line |= held_out
-            writer.write_images(step, _sheets(trainer, batch))
-        writer.write_summaries(step, _drawn(window))
-        writer.write_histograms(
-            step,
-            {f"train/{head}/labels": np.concatenate(v) for head, v in window.labels.items()},
-        )
-        writer.write_scalars(step, line)
-        writer.flush()
-        if last or any(_due(begun, step, config[name]) for name in _SAVING):
-            kept = trainer.network.partition.get_state(state)
-            checkpoint.save(manager, step, kept, meta=meta, skill=skill)
-        if stopping and step < config["num_steps"]:
+    while step < num_steps:
+        window, begun, boundary = _Window(), step, _next_boundary(step, config)
+        stopping = False
+        while step < boundary and not stopping:
+            state = _advance(trainer, state, batches, boundary - step, window, stop)
+            step = _step_of(trainer, state)
+            _check_finite(window, step)
+            stopping = stop.agreed()
+        if step > begun:
+            line = _train_line(trainer, config, window, step)
+            skill = None
+            # A run that is stopped saves at once and measures only where it would have anyway.
+            if _due(step, config, "eval_every") or (config["eval_every"] and step == num_steps):
+                held_out, skill = _held_out(trainer, config, state)
+                line |= held_out
+                writer.write_images(step, _sheets(trainer, window.batch))
+            _write(trainer, writer, window, step, line)
+            due = any(_due(step, config, name) for name in _SAVING)
+            if due or stopping or step == num_steps:
+                kept = trainer.network.partition.get_state(state)
+                checkpoint.save(manager, step, kept, meta=meta, skill=skill)
+        if stopping:
             manager.wait_until_finished()
+            if manager.latest_step() is None:
+                raise KeyboardInterrupt
             raise StoppedError(step, stop.number)
     manager.wait_until_finished()
 
 
-_SAVING = ("checkpoint_every", "keep_every", "eval_every")
-_INTERVALS = ("log_every", *_SAVING)
-
-
 def _next_boundary(step: int, config: Mapping[str, Any]) -> int:
     """The first boundary after `step`."""
-    every = [config[name] for name in _INTERVALS if config[name] > 0]
+    every = [config[name] for name in _INTERVALS if config[name]]
     return min([(step // n + 1) * n for n in every] + [config["num_steps"]])
 
 
-def _due(begun: int, step: int, every: int) -> bool:
-    """Whether a multiple of `every` lies in (begun, step]; skipped updates may hop over one."""
-    return every > 0 and step // every > begun // every
+def _due(step: int, config: Mapping[str, Any], interval: str) -> bool:
+    return config[interval] > 0 and step % config[interval] == 0
 
 
-def _counters(trainer: Trainer, state: TrainState) -> tuple[Any, Any]:
-    kept = trainer.network.partition.get_state({"step": state.step, "position": state.position})
-    return jax.device_get((kept["step"], kept["position"]))
+def _step_of(trainer: Trainer, state: TrainState) -> int:
+    return int(jax.device_get(trainer.network.partition.get_state(state.step)))
 
 
 def _advance(
@@ -136,65 +129,87 @@ def _advance(
     steps: int,
     window: _Window,
     stop: StopRequest,
-) -> tuple[TrainState, Any]:
-    """Makes `steps` updates, fewer when a stop is asked for; notes what happened in `window`."""
-    batch: Any = None
+) -> TrainState:
+    """Draws `steps` batches, fewer when a stop is asked for; notes what happened in `window`."""
+    put_batch = trainer.network.partition.put_batch
     started = time.perf_counter()
-    for index in range(steps):
+    for _ in range(steps):
         before = time.perf_counter()
-        batch = next(batches)
+        window.batch = next(batches)
         window.seconds_waiting += time.perf_counter() - before
-        state, step_metrics = trainer.train_step(state, trainer.network.partition.put_batch(batch))
+        state, step_metrics = trainer.train_step(state, put_batch(window.batch))
         window.metrics.append(step_metrics)
-        for head, part in batch.items():
+        for head, part in window.batch.items():
             window.labels[head].append(part["labels"][head])
-        jax.block_until_ready(window.metrics[max(0, index - _STEPS_AHEAD)])
+        jax.block_until_ready(window.metrics[-1 - _STEPS_AHEAD :][0])
         if stop.now():
             break
     jax.block_until_ready(state)
-    window.seconds = time.perf_counter() - started
-    window.steps_timed = len(window.metrics)
-    return state, batch
+    window.seconds += time.perf_counter() - started
+    return state
+
+
+def _check_finite(window: _Window, step: int) -> None:
+    """Fetches the window's metrics; ends the run where updates are skipped on and on."""
+    window.metrics = jax.device_get(window.metrics)
+    skipped = [bool(values["skipped"]) for values in window.metrics]
+    in_a_row = len(list(itertools.takewhile(bool, reversed(skipped))))
+    if in_a_row >= _SKIPPED_IN_A_ROW:
+        raise UserError(
+            f"the gradient was not finite in {in_a_row} updates in a row after step {step}: the"
+            " network has diverged. Lower --config.optim.learning_rate and start again with"
+            " another --workdir, or look for broken labels"
+        )
+
+
+def _merge(window: _Window) -> tuple[dict[str, metrics.HeadMetrics], float, int]:
+    """Metrics per head, mean gradient norm and number of skipped updates of a window."""
+    finite = [values for values in window.metrics if not values["skipped"]]
+    heads = functools.reduce(
+        lambda a, b: {head: a[head].merge(b[head]) for head in a},
+        (values["heads"] for values in finite),
+    )
+    norm = float(np.mean([values["gradient_norm"] for values in finite]))
+    return heads, norm, len(window.metrics) - len(finite)
 
 
 def _train_line(
-    trainer: Trainer, config: Mapping[str, Any], window: _Window, step: int, begun: int
+    trainer: Trainer, config: Mapping[str, Any], window: _Window, step: int
 ) -> dict[str, Any]:
+    """What is logged of a window; "drawn" is a list, everything else a number."""
     merged, norm, skipped = _merge(window)
+    if skipped:
+        logger.warning("%d updates before step %d were not finite and skipped", skipped, step)
     computed = {head: value.compute() for head, value in merged.items()}
     line: dict[str, Any] = {"train/loss": sum(values["loss"] for values in computed.values())}
     for head, values in computed.items():
         values["mae"] *= trainer.network.heads[head].scale
-        line |= {f"train/{head}/{name}": values[name] for name in ("loss", "mae", "skill")}
-    images = window.steps_timed * config["batch_size"] * len(trainer.network.heads)
-    left = (config["num_steps"] - step) * window.seconds / window.steps_timed
-    if skipped:
-        logger.warning("%d updates before step %d were not finite and skipped", skipped, step)
+        line |= {f"train/{head}/{name}": value for name, value in values.items()}
+    batches = len(window.metrics)
+    images = batches * config["batch_size"] * len(trainer.network.heads)
     return line | {
         "train/learning_rate": float(trainer.schedule(step - 1)),
         "train/gradient_norm": norm,
         "train/skipped": skipped,
         "train/images_per_second": images / window.seconds,
         "train/waiting_share": window.seconds_waiting / window.seconds,
-        "train/seconds_left": left,
+        "train/seconds_left": (config["num_steps"] - step) * window.seconds / batches,
     }
 
 
-def _merge(window: _Window) -> tuple[dict[str, metrics.HeadMetrics], float, int]:
-    """Metrics per head, mean gradient norm and number of skipped updates of a window."""
-    steps = jax.device_get(window.metrics)
-    finite = [values for values in steps if not values["skipped"]]
-    heads = functools.reduce(
-        lambda a, b: {head: a[head].merge(b[head]) for head in a},
-        (values["heads"] for values in finite),
-    )
-    norm = float(np.mean([values["gradient_norm"] for values in finite]))
-    return heads, norm, len(steps) - len(finite)
-
-
-def _drawn(window: _Window) -> dict[str, Any]:
-    merged, _, _ = _merge(window)
-    return {f"train/{head}/drawn": value.compute()["drawn"] for head, value in merged.items()}
+def _write(
+    trainer: Trainer, writer: Any, window: _Window, step: int, line: Mapping[str, Any]
+) -> None:
+    """Writes a boundary's line, and the labels that this process's batches held."""
+    lists = {name: value for name, value in line.items() if isinstance(value, list)}
+    labels = {
+        f"train/{head}/labels": controls(trainer.network.heads[head], np.concatenate(targets))
+        for head, targets in window.labels.items()
+    }
+    writer.write_summaries(step, lists)
+    writer.write_histograms(step, labels)
+    writer.write_scalars(step, {name: value for name, value in line.items() if name not in lists})
+    writer.flush()
 
 
 def _held_out(

@@ -53,7 +53,9 @@ def make_partition(name: str) -> Partition:
     if name not in PARTITIONS:
         raise UserError(f"config.partition={name!r} is not known: one of {', '.join(PARTITIONS)}")
     if name == "shard_map":
-        return _shard_map(Mesh(np.asarray(jax.devices()), (DATA_AXIS,)))
+        # Rows are divided among processes by their number, so devices have to stand in that order.
+        devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
+        return _shard_map(Mesh(np.asarray(devices), (DATA_AXIS,)))
     if jax.process_count() > 1:
         raise UserError(
             f"config.partition='pmap' runs in one process, found {jax.process_count()}:"
@@ -110,8 +112,16 @@ def _shard_map(mesh: Mesh) -> Partition:
 
 def _pmap(devices: list[jax.Device]) -> Partition:
     count = len(devices)
+    mesh = Mesh(np.asarray(devices), (DATA_AXIS,))
     # Checkpoints hold one copy, as under shard_map, so that either reads what the other wrote.
-    same = NamedSharding(Mesh(np.asarray(devices), (DATA_AXIS,)), P())
+    same = NamedSharding(mesh, P())
+    each = NamedSharding(mesh, P(DATA_AXIS))
+
+    def put_state(tree: Any) -> Any:
+        def copies(array: Any) -> Any:
+            return jax.device_put(np.broadcast_to(array, (count, *np.shape(array))), each)
+
+        return jax.tree.map(copies, tree)
 
     def put_batch(tree: Any) -> Any:
         return jax.tree.map(lambda array: array.reshape(count, -1, *array.shape[1:]), tree)
@@ -129,9 +139,7 @@ def _pmap(devices: list[jax.Device]) -> Partition:
         return run
 
     return Partition(
-        put_state=lambda tree: jax.tree.map(
-            lambda array: np.broadcast_to(array, (count, *np.shape(array))), tree
-        ),
+        put_state=put_state,
         get_state=lambda tree: jax.device_put(first(jax.device_get(tree)), same),
         put_batch=put_batch,
         get_rows=lambda tree: jax.tree.map(

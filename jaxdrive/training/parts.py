@@ -103,19 +103,38 @@ def make_examples(
     return Examples(dataset, ImageReader(dataset), heads, scalars)
 
 
-def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
-    """All that the loop runs."""
+def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]:
+    """The train step of one device; needs no data, so it also checks the settings before any.
+
+    Raises:
+      UserError: A setting is unknown, or the batch does not divide among the devices.
+    """
     check_batch_size(config["batch_size"], "batch_size")
-    network = make_network(config, dataset.image_shape)
-    examples = make_examples(config, dataset, network.heads)
-    schedule = make_schedule(config["optim"], config["num_steps"])
-    step = make_train_step(
+    balance.check_mode(config["balance"])
+    return make_train_step(
         network.model,
         network.heads,
-        make_optimizer(schedule),
+        make_optimizer(make_schedule(config["optim"], config["num_steps"])),
         supervise=config["supervise"],
         passes=resolve_passes(config["passes"]),
     )
+
+
+def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
+    """All that the loop runs.
+
+    Raises:
+      UserError: Settings and data do not fit together.
+    """
+    if config["eval_every"] and not len(dataset.ids("validation")):
+        raise UserError(
+            f"the dataset in {dataset.path} has no validation frames: record some"
+            " (config.data.validation_episodes), or switch measuring off with --config.eval_every=0"
+        )
+    network = make_network(config, dataset.image_shape)
+    examples = make_examples(config, dataset, network.heads)
+    schedule = make_schedule(config["optim"], config["num_steps"])
+    step = make_step(config, network)
     plans = balance.make_plans(
         network.heads,
         dataset.labels,

@@ -3,61 +3,50 @@
 Says at the start what the run has: devices, free memory, data, parameters.
 """
 
+import os
 import shutil
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import orbax.checkpoint as ocp
 import psutil
 from clu import parameter_overview
 from etils import epath
 
-from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.split import SPLITS
-from jaxdrive.errors import UserError
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
-from jaxdrive.training.parts import Trainer, make_trainer, resolve_passes
+from jaxdrive.training.parts import Trainer, resolve_passes
 from jaxdrive.training.signals import StopRequest
+from jaxdrive.training.state import TrainState
 
 
 def train(
-    config: Mapping[str, Any], workdir: epath.Path, dataset: Dataset, meta: Mapping[str, Any]
+    trainer: Trainer, config: Mapping[str, Any], workdir: epath.Path, meta: Mapping[str, Any]
 ) -> None:
     """Trains until `config.num_steps`, from the newest checkpoint in `workdir` on.
 
     Args:
+      trainer: Of the configuration.
       config: Of the run.
       workdir: Its folder; checkpoints, metrics.jsonl and tensorboard/ go there.
-      dataset: To train on.
-      meta: What every checkpoint says of its run; "config" in it is what `evaluate` starts from.
+      meta: What every checkpoint says of its run: "config", "versions", "dataset_fingerprint".
 
     Raises:
       StoppedError: By a signal, after a checkpoint.
-      UserError: Settings, data or checkpoints do not fit.
+      UserError: Settings or checkpoints do not fit.
     """
-    if config["eval_every"] and not len(dataset.ids("validation")):
-        raise UserError(
-            f"the dataset in {dataset.path} has no validation frames: record some"
-            " (config.data.validation_episodes), or switch measuring off with --config.eval_every=0"
-        )
-    trainer = make_trainer(config, dataset)
-    announce(trainer, config, dataset)
+    announce(trainer, config)
     with (
         checkpoint.open_manager(workdir, keep_every=config["keep_every"]) as manager,
         StopRequest() as stop,
     ):
-        network = trainer.network
-        restored = checkpoint.restore_latest(
-            manager, network.template, network.partition.state_sharding
-        )
-        state = network.init() if restored is None else restored
+        state = _first_state(trainer, manager)
         step = int(state.step)
-        if restored is not None:
-            logger.info("Going on from the checkpoint of step %d", step)
-        heads = list(network.heads)
         writer = writers.silent_writer()
         if jax.process_index() == 0:
+            heads = list(trainer.network.heads)
             writer = writers.make_writer(
                 workdir, heads=heads, num_steps=config["num_steps"], resumed_step=step
             )
@@ -67,8 +56,21 @@ def train(
             writer.close()
 
 
-def announce(trainer: Trainer, config: Mapping[str, Any], dataset: Dataset) -> None:
+def _first_state(trainer: Trainer, manager: ocp.CheckpointManager) -> TrainState:
+    """The state to start from, on the host, so that the devices hold no second one."""
+    network = trainer.network
+    restored = checkpoint.restore_latest(
+        manager, network.template, network.partition.state_sharding
+    )
+    if restored is None:
+        return jax.device_get(network.init())
+    logger.info("Going on from the checkpoint of step %d", int(restored.step))
+    return jax.device_get(restored)
+
+
+def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
     """Says what the run has to work with."""
+    dataset = trainer.examples.dataset
     devices = jax.devices()
     logger.info(
         "%d %s device%s in %d process%s, %s",
@@ -80,7 +82,9 @@ def announce(trainer: Trainer, config: Mapping[str, Any], dataset: Dataset) -> N
         _free_memory(),
     )
     warning = idle_gpu_warning(
-        jax.default_backend(), has_gpu=shutil.which("nvidia-smi") is not None
+        jax.default_backend(),
+        has_gpu=shutil.which("nvidia-smi") is not None,
+        chosen="JAX_PLATFORMS" in os.environ,
     )
     if warning:
         logger.warning("%s", warning)
@@ -114,11 +118,11 @@ def _free_memory() -> str:
     return ", ".join(parts)
 
 
-def idle_gpu_warning(backend: str, *, has_gpu: bool) -> str | None:
-    """What to say when a GPU lies idle; None where all is well."""
-    if backend != "cpu" or not has_gpu:
+def idle_gpu_warning(backend: str, *, has_gpu: bool, chosen: bool) -> str | None:
+    """What to say when a GPU lies idle without the user's will; None where all is well."""
+    if backend != "cpu" or not has_gpu or chosen:
         return None
     return (
         "This machine has an NVIDIA GPU that JAX does not use: install its support with"
-        " pip install -e '.[cuda]'"
+        " pip install -e '.[cuda]' (it needs a driver for CUDA 13)"
     )

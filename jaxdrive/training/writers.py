@@ -116,9 +116,13 @@ class JsonLinesWriter(_Writer):
     def flush(self) -> None:
         """Appends what was noted."""
         if self._pending:
-            with self._path.open("a") as file:
-                for line in self._pending.values():
-                    file.write(json.dumps(line) + "\n")
+            text = "".join(json.dumps(line) + "\n" for line in self._pending.values())
+            if "://" in str(self._path):
+                # Buckets cannot append: opening one of their files for it would empty it.
+                self._path.write_text(self._path.read_text() + text)
+            else:
+                with self._path.open("a") as file:
+                    file.write(text)
             self._pending.clear()
 
 
@@ -196,11 +200,10 @@ class ConsoleWriter(_Writer):
         parts = [f"step {step}/{self._num_steps}", f"loss {scalars['train/loss']:.4f}"]
         parts += [f"{head} {scalars[f'train/{head}/loss']:.4f}" for head in self._heads]
         parts.append(f"rate {scalars['train/learning_rate']:.1e}")
-        if scalars["train/images_per_second"] is not None:
-            parts.append(f"{scalars['train/images_per_second']:,.0f} images/s")
-            parts.append(f"waiting for data {scalars['train/waiting_share']:.0%}")
-            minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
-            parts.append(f"{minutes}:{seconds:02d} left")
+        parts.append(f"{scalars['train/images_per_second']:,.0f} images/s")
+        parts.append(f"waiting for data {scalars['train/waiting_share']:.0%}")
+        minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
+        parts.append(f"{minutes}:{seconds:02d} left")
         logger.info("%s", " | ".join(parts))
         if "validation/skill" in scalars:
             skills = [

@@ -104,6 +104,7 @@ def test_damage_falls_back_and_lets_the_step_be_saved_anew(workdir, caplog):
     with checkpoint.open_manager(workdir) as manager:
         assert_same(checkpoint.restore_latest(manager, state_at(0), here()), state_at(2))
         assert "Checkpoint 3 cannot be read" in caplog.text
+        assert (workdir / checkpoint.FOLDER / "3.unreadable").exists()
         checkpoint.save(manager, 3, state_at(3), meta={}, skill=None)
         manager.wait_until_finished()
     assert_same(restore(workdir), state_at(3))
