@@ -27,6 +27,7 @@ LEAVES = {"errors", "logs", "version"}
 BESIDE = {
     "models": {"heads"} | LEAVES,
     "workdir": LEAVES,
+    "checks": LEAVES,
     "errors": set(),
     "logs": set(),
     "version": set(),
@@ -55,6 +56,7 @@ def rooms_for(room: str) -> set[str]:
     allowed = set(itertools.chain(*STOREYS[level:])) | LEAVES
     allowed -= {"models"} if room.startswith("data") else set()
     allowed |= {"workdir"} if room in ABOVE_WORKDIR else set()
+    allowed |= {"checks"} if room == "command_line" else set()
     return allowed | ({"simulators"} if room in ABOVE_SIMULATORS else set())
 
 

@@ -16,6 +16,8 @@ from jaxdrive import run as verbs
 from jaxdrive.errors import UsageError, UserError
 
 ROOT = Path(__file__).parents[1]
+# What drive is told where no flag says otherwise.
+PLAIN = {"domain_randomize": False}
 QUICKSTART = f"--config={ROOT}/configs/quickstart.py"
 
 
@@ -200,8 +202,9 @@ def test_launch_leaves_with_one_line_and_code_two():
 
 
 @pytest.fixture
-def called(monkeypatch) -> list:
+def called(monkeypatch, tmp_path) -> list:
     """The calls of verbs, none of which does anything."""
+    monkeypatch.chdir(tmp_path)
     calls = []
     for name in ("prepare", "train", "evaluate", "drive", "drive_ages"):
 
@@ -223,10 +226,14 @@ def called(monkeypatch) -> list:
             ["evaluate", "--workdir=w", "--step=5", "--split=train"],
             ("evaluate", "w", {"step": 5, "split": "train"}),
         ),
-        (["drive", "--workdir=w"], ("drive", "w", {"step": None, "tracks": 20})),
+        (["drive", "--workdir=w"], ("drive", "w", {"step": None, "tracks": 20} | PLAIN)),
         (
             ["drive", "--workdir=w", "--steps=5,10", "--tracks=3"],
-            ("drive_ages", "w", {"steps": [5, 10], "tracks": 3}),
+            ("drive_ages", "w", {"steps": [5, 10], "tracks": 3} | PLAIN),
+        ),
+        (
+            ["drive", "--workdir=w", "--tracks=2", "--domain_randomize"],
+            ("drive", "w", {"step": None, "tracks": 2, "domain_randomize": True}),
         ),
     ],
 )
@@ -305,6 +312,21 @@ def test_a_port_in_use_is_named():
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         address = f"127.0.0.1:{taken.getsockname()[1]}"
+        given = {"coordinator": address, "num_processes": 2, "process_id": 0}
         with pytest.raises(UserError, match=rf"cannot listen on {address} .*another port"):
-            command_line._check_port(address)
-    command_line._check_port(address)
+            command_line._check_processes(given)
+        command_line._check_processes(given | {"process_id": 1})
+    command_line._check_processes(given)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "--workdir=w", "--tracks=3"], "--tracks is for drive; for train see the fields"),
+        (["drive", "--workdir=w", "--split=test"], "--split is for evaluate"),
+        (["drive", "--workdir=w", "--step=1", "--steps=1,2"], "give one"),
+    ],
+)
+def test_flags_that_a_verb_does_not_take_are_refused(parse, words, message):
+    with pytest.raises(UsageError, match=message):
+        parse(*words, QUICKSTART)

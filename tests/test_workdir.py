@@ -29,12 +29,8 @@ def workdir(tmp_path) -> epath.Path:
     return epath.Path(tmp_path) / "runs" / "first"
 
 
-@pytest.fixture
-def claimed(workdir) -> epath.Path:
-    """A workdir whose run has seen its data."""
-    workdirs.claim(workdir, CONFIG, "data-1")
-    workdirs.describe_run(workdir, dataset={"fingerprint": "data-1"})
-    return workdir
+# What the newest checkpoint says of its run; JSON has made lists of the tuples.
+META = {"config": json.loads(json.dumps(CONFIG)), "dataset_fingerprint": "data-1"}
 
 
 def changed(**fields) -> dict:
@@ -49,28 +45,21 @@ def changed(**fields) -> dict:
     return config
 
 
-def test_the_first_claim_makes_the_folder_and_keeps_the_configuration(workdir):
-    workdirs.claim(workdir, CONFIG, "data-1")
-    assert workdirs.read_config(workdir) == json.loads(json.dumps(CONFIG))
-    assert [path.name for path in workdir.iterdir()] == [workdirs.CONFIG_FILE]
-
-
-def test_the_same_configuration_goes_on_without_a_word(claimed, caplog):
+def test_the_same_configuration_goes_on_without_a_word(workdir, caplog):
     caplog.set_level(logging.INFO, logger="jaxdrive")
-    workdirs.claim(claimed, CONFIG, "data-1")  # Tuples come back from the file as lists.
+    workdirs.check_same_run(workdir, CONFIG, "data-1", META)
     assert not caplog.records
 
 
-def test_settings_that_may_change_are_told_and_kept(claimed, caplog):
+def test_settings_that_may_change_are_told(workdir, caplog):
     caplog.set_level(logging.INFO, logger="jaxdrive")
     new = changed(num_steps=200, optim__learning_rate=0.01, data__dir="elsewhere")
-    workdirs.claim(claimed, new, "data-1")
+    workdirs.check_same_run(workdir, new, "data-1", META)
     told = "\n".join(record.getMessage() for record in caplog.records)
     assert "config.num_steps: 100 -> 200" in told
     assert "config.optim.learning_rate: 0.001 -> 0.01" in told
     assert "config.data.dir: 'datasets' -> 'elsewhere'" in told
     assert len(caplog.records) == 3
-    assert workdirs.read_config(claimed)["num_steps"] == 200
 
 
 @pytest.mark.parametrize(
@@ -85,37 +74,47 @@ def test_settings_that_may_change_are_told_and_kept(claimed, caplog):
         ("scalars", {}),
     ],
 )
-def test_another_network_needs_another_workdir(claimed, field, value):
-    before = workdirs.read_config(claimed)
+def test_another_network_needs_another_workdir(workdir, field, value):
+    new = changed(**{field: value, "num_steps": 7})
     with pytest.raises(UserError) as caught:
-        workdirs.claim(claimed, changed(**{field: value, "num_steps": 7}), "data-1")
+        workdirs.check_same_run(workdir, new, "data-1", META)
     text = str(caught.value)
-    assert text.startswith(f"{claimed} holds a run of another network or other data:\n")
+    assert text.startswith(f"{workdir} holds a run of another network or other data:\n")
     assert f"  {field.replace('__', '.')}" in text
     assert "num_steps" not in text
     assert "another --workdir" in text
-    assert workdirs.read_config(claimed) == before
 
 
-def test_other_data_need_another_workdir_and_the_settings_are_named(claimed):
+def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
     with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
-        workdirs.claim(claimed, changed(data__episodes=30), "data-2")
+        workdirs.check_same_run(workdir, changed(data__episodes=30), "data-2", META)
     # Nothing changed in the configuration, but what is found under its path.
     with pytest.raises(UserError, match=r"dataset: 'data-1' there, 'data-2' now"):
-        workdirs.claim(claimed, CONFIG, "data-2")
+        workdirs.check_same_run(workdir, CONFIG, "data-2", META)
 
 
-def test_before_a_run_has_seen_data_its_data_may_change(workdir):
-    workdirs.claim(workdir, CONFIG, "data-1")
-    workdirs.claim(workdir, changed(data__episodes=30), "data-2")
-    assert workdirs.read_config(workdir)["data"]["episodes"] == 30
+def test_the_configuration_is_kept_as_it_is(workdir):
+    workdirs.write_config(workdir, CONFIG)
+    assert workdirs.read_config(workdir) == META["config"]
 
 
 def test_only_the_first_process_writes(workdir, monkeypatch):
     monkeypatch.setattr(jax, "process_index", lambda: 1)
-    workdirs.claim(workdir, CONFIG, "data-1")
+    workdirs.write_config(workdir, CONFIG)
     workdirs.describe_run(workdir, command="train")
-    assert not workdir.exists()
+    with workdirs.only_one(workdir):
+        assert not workdir.exists()
+
+
+def test_one_command_at_a_time(workdir):
+    with (
+        workdirs.only_one(workdir),
+        pytest.raises(UserError, match=f"another command is at work in {workdir}"),
+        workdirs.only_one(workdir),
+    ):
+        pass
+    with workdirs.only_one(workdir):
+        assert workdir.exists()
 
 
 def test_a_folder_without_a_run_says_how_to_get_one(workdir):

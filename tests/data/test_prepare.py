@@ -202,7 +202,7 @@ def test_killed_then_asked_for_twice_at_once_it_is_made_once(prepared, tmp_path)
     made, opened = sorted(texts, key=len, reverse=True)
     assert "Preparing 3 sessions" in made
     assert "Going on: " in made
-    assert opened == ""
+    assert opened.startswith("Another process prepares")
     assert json.loads((folder / shards.MANIFEST).read_text()) == prepared.manifest
     assert not partial.exists()
 

@@ -16,6 +16,11 @@ from jaxdrive.errors import UserError
 from jaxdrive.training import checkpoint
 from jaxdrive.training.state import TrainState
 
+# Orbax's own threads now and then drop an exception of a read that already failed.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. None:pytest.PytestUnraisableExceptionWarning"
+)
+
 OPTIMIZER = optax.adam(1e-3)
 
 

@@ -1,0 +1,64 @@
+"""Values that no run can use are refused before anything is recorded or written."""
+
+import copy
+
+import pytest
+
+from configs import default, quickstart
+from jaxdrive.checks import check
+from jaxdrive.errors import UserError
+
+
+def config_with(name: str, value) -> dict:
+    config = copy.deepcopy(quickstart.get_config().to_dict())
+    place = config
+    *groups, last = name.split(".")
+    for group in groups:
+        place = place[group]
+    assert last in place
+    place[last] = value
+    return config
+
+
+def test_the_shipped_configurations_pass():
+    for module in (default, quickstart):
+        check(module.get_config().to_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seed", -1),
+        ("num_steps", 0),
+        ("batch_size", 0),
+        ("log_every", 0),
+        ("eval_every", -1),
+        ("checkpoint_every", 0),
+        ("keep_every", -5),
+        ("data.episodes", 0),
+        ("data.episodes", 5001),
+        ("data.action_repeat", 0),
+        ("data.max_steps", 1001),
+        ("data.crop_top", -5),
+        ("data.height", 0),
+        ("data.noise", float("nan")),
+        ("loader.threads", 0),
+        ("optim.warmup_steps", -1),
+        ("optim.learning_rate", -1e-3),
+        ("drive.tracks", 101),
+        ("model.channels", ("a",)),
+        ("model.head", (0,)),
+        ("data.dir", "gs://bucket/datasets"),
+    ],
+)
+def test_a_value_that_no_run_can_use_is_named(name, value):
+    with pytest.raises(UserError, match=rf"config\.{name}"):
+        check(config_with(name, value))
+
+
+def test_what_only_goes_together_is_checked_together():
+    with pytest.raises(UserError, match=r"data\.validation_episodes=0 .* config\.eval_every=0"):
+        check(config_with("data.validation_episodes", 0))
+    with pytest.raises(UserError, match=r"scalars\.throttle: while driving only speed"):
+        check(config_with("scalars", {"throttle": 1.0}))
+    check(config_with("data.test_episodes", 0))
