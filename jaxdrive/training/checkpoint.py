@@ -26,8 +26,9 @@ FOLDER = "checkpoints"
 _OVERHEAD_BYTES = 1_000_000
 
 
-def _skill(metrics: Mapping[str, Any]) -> float:
-    return float(metrics["skill"])
+def _skill(metrics: Mapping[str, Any] | None) -> float:
+    # A run that is killed while it deletes an old checkpoint leaves one without metrics.
+    return -math.inf if metrics is None else float(metrics["skill"])
 
 
 def open_manager(
@@ -40,7 +41,8 @@ def open_manager(
       keep_every: Checkpoints at multiples of this step are never deleted; 0 keeps none for it.
       read_only: Nothing is written or deleted, not even the folder made.
     """
-    kept: list[Any] = [policies.LatestN(2), policies.BestN(get_metric_fn=_skill, n=1)]
+    best = policies.BestN(get_metric_fn=_skill, n=1, keep_checkpoints_without_metrics=False)
+    kept: list[Any] = [policies.LatestN(2), best]
     if keep_every:
         kept.append(policies.EveryNSteps(keep_every))
     options = ocp.CheckpointManagerOptions(

@@ -76,16 +76,18 @@ def test_ctrl_c_saves_the_step_at_hand(trained, launch, tmp_path):
 
 
 def test_pmap_trains_saves_and_resumes(trained, launch, tmp_path):
-    """On two devices under pmap, then on four under shard_map: the numbers of one device."""
+    """On two devices the numbers of one device; then it goes on under shard_map on four."""
     workdir = tmp_path / "pmap"
-    first = launch("train", workdir=workdir, devices=2, num_steps=12, partition="pmap")
+    first = launch("train", workdir=workdir, devices=2, partition="pmap")
     assert first.returncode == 0, first.stderr
-    second = launch("train", workdir=workdir, devices=4)
-    assert second.returncode == 0, second.stderr
-    assert "Going on from the checkpoint of step 12" in second.stdout
     for a, b in zip(numbers(workdir), numbers(trained), strict=True):
         assert a["train/steering/drawn"] == b["train/steering/drawn"]
         np.testing.assert_allclose(a["train/loss"], b["train/loss"], rtol=1e-3)
+    second = launch("train", workdir=workdir, devices=4, num_steps=28)
+    assert second.returncode == 0, second.stderr
+    assert "Going on from the checkpoint of step 24" in second.stdout
+    assert "config.partition: 'pmap' -> 'shard_map'" in second.stdout
+    assert final_state(workdir).step == 28
 
 
 def test_evaluate_and_drive_need_the_workdir_alone(trained, launch, tmp_path):

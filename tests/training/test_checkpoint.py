@@ -94,6 +94,13 @@ def test_without_measurements_the_latest_is_chosen(workdir):
         assert checkpoint.choose_step(manager, None) == 2
 
 
+def test_a_half_deleted_checkpoint_is_not_chosen(workdir):
+    save_all(workdir, {1: 0.9, 2: 0.1, 3: None})
+    shutil.rmtree(workdir / checkpoint.FOLDER / "1" / "metrics")
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        assert checkpoint.choose_step(manager, None) == 2
+
+
 def test_no_checkpoint_is_an_error_that_says_where(workdir):
     with (
         checkpoint.open_manager(workdir) as manager,
