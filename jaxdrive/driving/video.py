@@ -29,7 +29,7 @@ class VideoWriter:
             self._stream = self._container.add_stream("libx264", rate=self._rate)
             self._stream.height, self._stream.width = picture.shape[:2]
             self._stream.pix_fmt = "yuv420p"
-            self._stream.options = {"crf": "26"}
+            self._stream.options = {"crf": "26", "preset": "veryfast"}
         for packet in self._stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")):
             self._container.mux(packet)
 

@@ -47,8 +47,9 @@ class _Window:
     )
     seconds: float = 0.0
     seconds_waiting: float = 0.0
-    skipped_in_a_row: int = 0
+    batches_timed: int = 0
     batch: Any = None
+    compiles: bool = False
 
 
 def run(
@@ -77,10 +78,12 @@ def run(
       UserError: Many updates in a row were not finite.
     """
     step, position, num_steps = int(state.step), int(state.position), config["num_steps"]
+    cold = True
     state = trainer.network.partition.put_state(state)
     batches = batches_from(trainer, config, position)
     while step < num_steps:
-        window, begun, boundary = _Window(), step, _next_boundary(step, config)
+        window, begun, boundary = _Window(compiles=cold), step, _next_boundary(step, config)
+        cold = False
         stopping = False
         while step < boundary and not stopping:
             state = _advance(trainer, state, batches, boundary - step, window, stop)
@@ -133,12 +136,17 @@ def _advance(
     """Draws `steps` batches, fewer when a stop is asked for; notes what happened in `window`."""
     put_batch = trainer.network.partition.put_batch
     started = time.perf_counter()
-    for _ in range(steps):
+    for index in range(steps):
+        if window.compiles and index == 1:
+            # The first step of a process compiles, which is no part of its speed.
+            jax.block_until_ready(state)
+            started, window.seconds_waiting, window.batches_timed = time.perf_counter(), 0.0, 0
         before = time.perf_counter()
         window.batch = next(batches)
         window.seconds_waiting += time.perf_counter() - before
         state, step_metrics = trainer.train_step(state, put_batch(window.batch))
         window.metrics.append(step_metrics)
+        window.batches_timed += 1
         for head, part in window.batch.items():
             window.labels[head].append(part["labels"][head])
         jax.block_until_ready(window.metrics[-1 - _STEPS_AHEAD :][0])
@@ -185,7 +193,7 @@ def _train_line(
     for head, values in computed.items():
         values["mae"] *= trainer.network.heads[head].scale
         line |= {f"train/{head}/{name}": value for name, value in values.items()}
-    batches = len(window.metrics)
+    batches = window.batches_timed
     images = batches * config["batch_size"] * len(trainer.network.heads)
     return line | {
         "train/learning_rate": float(trainer.schedule(step - 1)),

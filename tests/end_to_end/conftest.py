@@ -29,6 +29,7 @@ TINY = {
     "checkpoint_every": 4,
     "keep_every": 8,
     "batch_size": 8,
+    "passes": "one",
     "data.episodes": 1,
     "data.validation_episodes": 1,
     "data.test_episodes": 1,

@@ -31,7 +31,7 @@ def test_two_processes_equal_one(tmp_path):
     ]
     outputs = [process.communicate(timeout=240)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
-    single = launch("train", workdir=alone, devices=4)
+    single = launch("train", workdir=alone, devices=4, **{"drive.tracks": 0})
     assert single.returncode == 0, single.stderr
 
     together, one = final_state(workdir), final_state(alone)

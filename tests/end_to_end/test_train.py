@@ -60,7 +60,8 @@ def test_killed_and_resumed_ends_with_the_same_bits(trained, launch, tmp_path):
 
 def test_ctrl_c_saves_the_step_at_hand(trained, launch, tmp_path):
     workdir = tmp_path / "stopped"
-    running = launch.start("train", workdir=workdir, checkpoint_every=1000, eval_every=0)
+    fields = {"drive.tracks": 0}
+    running = launch.start("train", workdir=workdir, checkpoint_every=1000, eval_every=0, **fields)
     metrics = workdir / "metrics.jsonl"
     wait_for(lambda: metrics.exists() and metrics.read_text().count("\n") >= 1, running)
     os.killpg(running.pid, signal.SIGINT)
@@ -69,7 +70,7 @@ def test_ctrl_c_saves_the_step_at_hand(trained, launch, tmp_path):
     assert "Traceback" not in output
     step = max(steps_saved(workdir))
     assert f"stopped by SIGINT at step {step}, which is saved" in output
-    done = launch("train", workdir=workdir)
+    done = launch("train", workdir=workdir, **fields)
     assert done.returncode == 0, done.stderr
     assert f"Going on from the checkpoint of step {step}" in done.stdout
     assert_same_bits(final_state(workdir), final_state(trained))
@@ -78,12 +79,13 @@ def test_ctrl_c_saves_the_step_at_hand(trained, launch, tmp_path):
 def test_pmap_trains_saves_and_resumes(trained, launch, tmp_path):
     """On two devices the numbers of one device; then it goes on under shard_map on four."""
     workdir = tmp_path / "pmap"
-    first = launch("train", workdir=workdir, devices=2, partition="pmap")
+    undriven = {"drive.tracks": 0}
+    first = launch("train", workdir=workdir, devices=2, partition="pmap", **undriven)
     assert first.returncode == 0, first.stderr
     for a, b in zip(numbers(workdir), numbers(trained), strict=True):
         assert a["train/steering/drawn"] == b["train/steering/drawn"]
         np.testing.assert_allclose(a["train/loss"], b["train/loss"], rtol=1e-3)
-    second = launch("train", workdir=workdir, devices=4, num_steps=28)
+    second = launch("train", workdir=workdir, devices=4, num_steps=28, **undriven)
     assert second.returncode == 0, second.stderr
     assert "Going on from the checkpoint of step 24" in second.stdout
     assert "config.partition: 'pmap' -> 'shard_map'" in second.stdout
