@@ -91,7 +91,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         # What is left is for the configuration.
         rest = given([argv[0], *words], known_only=True)
     _check_flags(verb, given)
-    workdir = epath.Path(given["workdir"].value) if given["workdir"].value else None
+    workdir = epath.Path(_absolute(given["workdir"].value)) if given["workdir"].value else None
     if workdir is None and verb != "prepare":
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
     base = _find_config(verb, given["config"].value, workdir)
@@ -104,10 +104,15 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
     config = values["config"].value.to_dict()  # type: ignore[union-attr]
     for name in ("dir", "path"):
-        if config["data"][name] and "://" not in config["data"][name]:
-            config["data"][name] = os.path.abspath(config["data"][name])
+        if config["data"][name]:
+            config["data"][name] = _absolute(config["data"][name])
     others = {name: given[name].value for name in given if name != "config"}
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
+
+
+def _absolute(path: str) -> str:
+    """Orbax takes no other; and the next command may be given in another folder."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 def _check_flags(verb: str, given: flags.FlagValues) -> None:

@@ -52,7 +52,7 @@ def test_a_command_arrives_as_it_was_meant(parse, tmp_path, monkeypatch):
         "--config.model.batch_norm.use=true",
         "--num_processes=2",
     )
-    assert (command.verb, command.workdir) == ("train", epath.Path("runs/a"))
+    assert (command.verb, command.workdir) == ("train", epath.Path(tmp_path) / "runs" / "a")
     config = command.config
     assert (config["seed"], config["balance"]) == (7, "none")
     assert config["num_steps"] == quickstart.get_config().num_steps
@@ -209,7 +209,7 @@ def called(monkeypatch, tmp_path) -> list:
     for name in ("prepare", "train", "evaluate", "drive", "drive_ages"):
 
         def note(config, *workdir, name=name, **arguments):
-            calls.append((name, *map(str, workdir), arguments))
+            calls.append((name, *(folder.name for folder in workdir), arguments))
 
         monkeypatch.setattr(verbs, name, note)
     monkeypatch.setattr(command_line.logs, "to_console", lambda **_: None)

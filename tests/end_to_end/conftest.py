@@ -59,7 +59,9 @@ class Launcher:
         else:
             words = ("--config=configs/quickstart.py", *words)
         overrides = [f"--config.{name}={value}" for name, value in settings.items()]
-        return [sys.executable, "launch.py", verb, f"--workdir={workdir}", *words, *overrides]
+        # Relative, as the README's.
+        folder = os.path.relpath(workdir, ROOT)
+        return [sys.executable, "launch.py", verb, f"--workdir={folder}", *words, *overrides]
 
     def __call__(self, verb: str, *words: str, workdir: Path, devices: int = 1, **fields):
         """Runs a command to its end; the result has returncode, stdout and stderr."""
