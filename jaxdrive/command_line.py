@@ -60,7 +60,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("step", None, "Checkpoint to use; default: the best.", **define)
     flags.DEFINE_list("steps", [], "drive: checkpoints to compare, e.g. 500,1000.", **define)
     tracks_help = "drive: number of tracks, seeds 0, 1, ..."
-    flags.DEFINE_integer("tracks", None, tracks_help, lower_bound=1, **define)
+    flags.DEFINE_integer("tracks", None, tracks_help, 1, 100, **define)
     randomize_help = "drive: every track in random colours of its own."
     flags.DEFINE_boolean("domain_randomize", False, randomize_help, **define)
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)

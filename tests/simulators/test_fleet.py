@@ -109,7 +109,9 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
         text=True,
         env=os.environ | {"PYTHONPATH": root},
     ) as parent:
-        assert [parent.stdout.readline() for _ in range(2)] == ["stuck\n"] * 2
+        # Two workers write to one pipe, in pieces that may mix.
+        told = "".join(parent.stdout.readline() for _ in range(2))
+        assert told.count("stuck") == 2
         parent.kill()
         # The workers hold the other end of this pipe too: it ends only when all of them are gone.
         assert parent.communicate(timeout=60) == ("", None)
