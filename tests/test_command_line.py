@@ -130,7 +130,8 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
         (["prepare", QUICKSTART, "--config.seed"], r"Missing value for flag --config\.seed"),
         (["evaluate", QUICKSTART, "--workdir=w", "--split=tets"], r"--split=tets: .*train\|valid"),
         (["evaluate", QUICKSTART, "--workdir=w", "--step=x"], r"--step=x: .*'x'"),
-        (["drive", QUICKSTART, "--workdir=w", "--tracks=0"], r"--tracks=0: .*positive"),
+        (["drive", QUICKSTART, "--workdir=w", "--tracks=0"], r"--tracks=0: .*range \[1, 100\]"),
+        (["drive", QUICKSTART, "--workdir=w", "--tracks=101"], r"--tracks=101: .*\[1, 100\]"),
         (["prepare", QUICKSTART, "again"], r"^unexpected 'again': after the verb come only --flag"),
     ],
 )
