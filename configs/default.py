@@ -51,7 +51,8 @@ def _heads() -> ConfigDict:
     """Outputs of the network.
 
     target = label / scale, clipped to [low, high]; bins divide the target's range, and atoms are
-    exact values with a bin of their own.
+    exact values with a bin of their own. A mirrored picture multiplies the label by `mirror`;
+    `corrections` are added to the labels of the cameras left and right of the middle.
     """
     return ConfigDict(
         {
@@ -62,6 +63,8 @@ def _heads() -> ConfigDict:
                 "low": -1.0,
                 "high": 1.0,
                 "bins": {"edges": fixed_width(-10, 10), "atoms": (0.0,)},
+                "mirror": -1.0,
+                "corrections": {"left": 0.25, "right": -0.25},
             },
             "throttle": {
                 "label": "throttle",
@@ -70,6 +73,8 @@ def _heads() -> ConfigDict:
                 "low": 0.0,
                 "high": 1.0,
                 "bins": {"edges": fixed_width(0, 10), "atoms": (0.0, 1.0)},
+                "mirror": 1.0,
+                "corrections": {},
             },
             "brake": {
                 "label": "brake",
@@ -78,6 +83,8 @@ def _heads() -> ConfigDict:
                 "low": 0.0,
                 "high": 1.0,
                 "bins": {"edges": fixed_width(0, 10), "atoms": (0.0, 1.0)},
+                "mirror": 1.0,
+                "corrections": {},
             },
         }
     )
@@ -88,7 +95,7 @@ def _data() -> ConfigDict:
     # Where recordings come from: "car_racing" drives and records them when they are needed.
     data.source = "car_racing"
     # A prepared dataset to use instead (the folder with manifest.json); "" = prepare one.
-    data.path = ""
+    data.prepared = ""
     # Where prepared datasets are kept; runs share them.
     data.dir = "datasets"
     # Episodes to record for training, for choosing checkpoints, and for the final numbers.

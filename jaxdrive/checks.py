@@ -34,7 +34,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "drive.tracks": (0, 100),
 }
 _WIDTHS = ("model.channels", "model.common", "model.head")
-_LOCAL = ("data.path", "data.dir")
+_LOCAL = ("data.prepared", "data.dir")
 # What a simulator can tell a network at the wheel.
 _DRIVING_SCALARS = ("speed",)
 
@@ -62,7 +62,7 @@ def check(config: Mapping[str, Any]) -> None:
                 f"config.{name}={_field(config, name)}: datasets are read from a local folder or a"
                 " mounted bucket"
             )
-    if config["eval_every"] and not config["data"]["path"]:
+    if config["eval_every"] and not config["data"]["prepared"]:
         _need(config, "data.validation_episodes", "config.eval_every=0")
     strangers = sorted(set(config["scalars"]) - set(_DRIVING_SCALARS))
     if config["drive"]["tracks"] and strangers:

@@ -103,7 +103,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     if len(rest) > 1:
         raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
     config = values["config"].value.to_dict()  # type: ignore[union-attr]
-    for name in ("dir", "path"):
+    for name in ("dir", "prepared"):
         if config["data"][name]:
             config["data"][name] = _absolute(config["data"][name])
     others = {name: given[name].value for name in given if name != "config"}

@@ -1,7 +1,8 @@
 """What one output of the network is: its label, its range, its bins. Data, not code.
 
 A head reads one recorded label (steering, say), scales it to its own range (the *target*, which the
-network learns) and scales the network's answer back to a *control*. Bins divide the range of the
+network learns) and scales the network's answer back to a *control*. What a camera beside the
+centre line or a mirrored picture changes in a label is said here too. Bins divide the range of the
 target; balancing draws by them and evaluation reports by them, so both share the functions here.
 How a head is computed stands in `models/`, how it is scored in `training/`.
 """
@@ -14,6 +15,9 @@ from typing import Any
 import numpy as np
 
 from jaxdrive.errors import UserError
+
+# Where each camera of a car stands when the picture is mirrored.
+MIRRORED_CAMERAS = {"left": "right", "right": "left"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +105,9 @@ class Head:
       high: Upper end of the target's range.
       bins: Division of [low, high] for balancing and for reports.
       unit: Unit of the label, for axes and tables.
+      mirror: What a mirrored picture makes of the label: its factor, -1 or 1.
+      corrections: By camera ("left", "right"), what is added to the label where that camera saw the
+        frame: a car that stood where the left camera is would steer to the right.
     """
 
     name: str
@@ -110,6 +117,8 @@ class Head:
     high: float
     bins: Bins
     unit: str
+    mirror: float = 1.0
+    corrections: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
@@ -119,11 +128,37 @@ class Head:
                 f"heads.{self.name}.bins cover [{self.bins.edges[0]}, {self.bins.edges[-1]}], but"
                 f" the head's range is [{self.low}, {self.high}]: make the two the same"
             )
+        if self.mirror not in (-1, 1):
+            raise UserError(f"heads.{self.name}.mirror must be -1 or 1, found {self.mirror}")
+        strangers = sorted(set(self.corrections) - set(MIRRORED_CAMERAS))
+        if strangers:
+            raise UserError(
+                f"heads.{self.name}.corrections: only the cameras left and right are corrected,"
+                f" found {strangers[0]!r}"
+            )
 
 
-def targets(head: Head, labels: np.ndarray) -> np.ndarray:
-    """What the head learns from recorded labels: float32 in [head.low, head.high], same shape."""
-    scaled = np.asarray(labels, np.float32) / np.float32(head.scale)
+def targets(
+    head: Head, labels: np.ndarray, cameras: np.ndarray | None = None, *, mirrored: bool = False
+) -> np.ndarray:
+    """What the head learns from recorded labels.
+
+    Args:
+      head: Its scale, range and corrections.
+      labels: As recorded, [N].
+      cameras: Which camera saw each, [N]; None = the centre one saw all.
+      mirrored: Whether the pictures are mirrored, which makes the left camera a right one.
+
+    Returns:
+      float32 [N] in [head.low, head.high]: (label + correction) / scale, clipped.
+    """
+    labels = np.asarray(labels, np.float32)
+    if mirrored:
+        labels = labels * np.float32(head.mirror)
+    for camera, correction in head.corrections.items() if cameras is not None else ():
+        seen_by = MIRRORED_CAMERAS[camera] if mirrored else camera
+        labels = labels + np.where(cameras == seen_by, np.float32(correction), np.float32(0))
+    scaled = labels / np.float32(head.scale)
     return np.clip(scaled, np.float32(head.low), np.float32(head.high))
 
 
@@ -167,6 +202,8 @@ def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
                     atoms=tuple(map(float, fields["bins"]["atoms"])),
                 ),
                 unit=fields["unit"],
+                mirror=float(fields["mirror"]),
+                corrections={c: float(value) for c, value in fields["corrections"].items()},
             )
         except KeyError as error:
             raise UserError(f"config.heads.{name} has no field {error}") from error

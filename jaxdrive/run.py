@@ -89,7 +89,7 @@ def _going_on(config: Config, workdir: epath.Path, data_fingerprint: str) -> int
 def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset, step: int) -> None:
     done = workdirs.read_json(workdir / offline.FILE) or {}
     wanted = {"step": step, "split": "test", "dataset": dataset.manifest["fingerprint"]}
-    if not len(dataset.ids("test")):
+    if not len(dataset.driving_ids("test")):
         logger.warning("No test frames were recorded: final numbers come from driving alone")
     elif any(done.get(name) != value for name, value in wanted.items()):
         _evaluate(config, workdir, step=step, split="test")
@@ -206,7 +206,11 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
     dataset, network = trainer.examples.dataset, trainer.network
     if jax.process_index() == 0:
         planned = balance.report(
-            network.heads, dataset.labels, dataset.ids("train"), mode=config["balance"]
+            network.heads,
+            dataset.labels,
+            dataset.cameras,
+            dataset.ids("train"),
+            mode=config["balance"],
         )
         workdirs.write_json(workdir / BALANCE_FILE, planned)
     workdirs.describe_run(

@@ -136,6 +136,26 @@ def test_targets_stay_in_range_and_controls_bring_the_labels_back(scale, low, la
     np.testing.assert_allclose(back, np.clip(labels, low * scale, scale), rtol=1e-6, atol=1e-30)
 
 
+@given(
+    st.lists(st.tuples(st.floats(-2, 2, width=32), st.sampled_from(["left", "center", "right"]))),
+    st.floats(-1, 1, width=32),
+)
+def test_a_mirrored_frame_is_what_the_mirrored_car_would_have_recorded(frames, correction):
+    """Mirroring swaps the cameras before their correction, so it negates the corrected label."""
+    corrections = {"left": correction, "right": -correction}
+    head = head_of(mirror=-1.0, corrections=corrections)
+    labels = np.array([label for label, _ in frames], np.float32)
+    cameras = np.array([camera for _, camera in frames], "<U6")
+    plain = targets(head, labels, cameras)
+    expected = [(label + corrections.get(camera, 0.0)) / 0.4 for label, camera in frames]
+    np.testing.assert_allclose(plain, np.clip(expected, -1, 1), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(targets(head, labels, cameras, mirrored=True), -plain)
+    other = head_of(corrections=corrections)
+    swapped = np.array([{"left": "right", "right": "left"}.get(c, c) for c in cameras], "<U6")
+    mirrored = targets(other, labels, cameras, mirrored=True)
+    np.testing.assert_array_equal(mirrored, targets(other, labels, swapped))
+
+
 def test_controls_of_wild_predictions_stay_in_the_label_s_range():
     found = controls(head_of(), np.array([-3.0, -1.0, 0.5, 9.0]))
     np.testing.assert_allclose(found, [-0.4, -0.4, 0.2, 0.4], rtol=1e-6)
@@ -163,6 +183,8 @@ def test_atoms_must_be_edges():
         ({"scale": -1.0}, r"heads\.steering\.scale must be positive"),
         ({"scale": float("nan")}, r"heads\.steering\.scale must be positive, found nan"),
         ({"low": 0.0}, r"heads\.steering\.bins cover \[-1\.0, 1\.0\].* range is \[0\.0, 1\.0\]"),
+        ({"mirror": 0.5}, r"heads\.steering\.mirror must be -1 or 1, found 0\.5"),
+        ({"corrections": {"rear": 0.1}}, r"only the cameras left and right .* found 'rear'"),
         ({"high": 2.0}, r"heads\.steering\.bins cover"),
     ],
 )
@@ -171,10 +193,12 @@ def test_a_head_must_fit_together(changes, message):
         head_of(**changes)
 
 
-@pytest.mark.parametrize("missing", ["label", "scale", "low", "high", "unit", "bins", "edges"])
+@pytest.mark.parametrize(
+    "missing", ["label", "scale", "low", "high", "unit", "bins", "edges", "mirror"]
+)
 def test_a_missing_field_is_named(missing):
-    fields = {"label": "angle", "scale": 1, "low": 0, "high": 1, "unit": "rad"}
-    fields["bins"] = {"edges": (0, 1), "atoms": ()}
+    fields = {"label": "angle", "scale": 1, "low": 0, "high": 1, "unit": "rad", "mirror": 1}
+    fields |= {"bins": {"edges": (0, 1), "atoms": ()}, "corrections": {}}
     assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
     assert list(heads_from_config({"wheel": fields, "brake": fields})) == ["brake", "wheel"]
     del (fields["bins"] if missing == "edges" else fields)[missing]

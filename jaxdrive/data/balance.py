@@ -84,13 +84,21 @@ def check_mode(mode: str) -> None:
 
 
 def make_plan(
-    head: Head, labels: np.ndarray, ids: np.ndarray, *, mode: str, seed: int, batch_size: int
+    head: Head,
+    labels: np.ndarray,
+    cameras: np.ndarray,
+    ids: np.ndarray,
+    *,
+    mode: str,
+    seed: int,
+    batch_size: int,
 ) -> Plan:
     """The plan of one head.
 
     Args:
       head: Its bins divide the target.
       labels: The head's label of every record in the table, as recorded, float32 [N].
+      cameras: The camera that saw every record, [N].
       ids: The records to draw from, int32 [n].
       mode: One of `MODES`.
       seed: The run's seed.
@@ -105,7 +113,7 @@ def make_plan(
     if mode == "none":
         bins = [ids]
     else:
-        index = bin_index(head.bins, targets(head, labels[ids]))
+        index = bin_index(head.bins, targets(head, labels[ids], cameras[ids]))
         bins = [ids[index == number] for number in np.unique(index)]
     stream = zlib.crc32(head.name.encode())
     return Plan(bins=bins, seed=seed, stream=stream, batch_size=batch_size)
@@ -114,6 +122,7 @@ def make_plan(
 def make_plans(
     heads: Mapping[str, Head],
     labels: Mapping[str, np.ndarray],
+    cameras: np.ndarray,
     ids: np.ndarray,
     *,
     mode: str,
@@ -133,13 +142,18 @@ def make_plans(
                 f" it has {', '.join(sorted(labels))}. Change config.heads.{name}.label"
             )
         plans[name] = make_plan(
-            head, labels[head.label], ids, mode=mode, seed=seed, batch_size=batch_size
+            head, labels[head.label], cameras, ids, mode=mode, seed=seed, batch_size=batch_size
         )
     return plans
 
 
 def report(
-    heads: Mapping[str, Head], labels: Mapping[str, np.ndarray], ids: np.ndarray, *, mode: str
+    heads: Mapping[str, Head],
+    labels: Mapping[str, np.ndarray],
+    cameras: np.ndarray,
+    ids: np.ndarray,
+    *,
+    mode: str,
 ) -> dict[str, Any]:
     """What there is in every bin and what the plan makes of it.
 
@@ -151,7 +165,7 @@ def report(
     """
     result: dict[str, Any] = {"mode": mode, "heads": {}}
     for name, head in heads.items():
-        index = bin_index(head.bins, targets(head, labels[head.label][ids]))
+        index = bin_index(head.bins, targets(head, labels[head.label][ids], cameras[ids]))
         frames = np.bincount(index, minlength=len(head.bins))
         share = frames / frames.sum() if mode == "none" else (frames > 0) / (frames > 0).sum()
         result["heads"][name] = {

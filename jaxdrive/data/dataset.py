@@ -16,9 +16,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from array_record.python.array_record_module import ArrayRecordReader
 
+from jaxdrive.data.frames import DRIVING_CAMERA
 from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE, file_hash
 from jaxdrive.errors import UserError
 
+_TEXTS = ("split", "camera", "session", "origin")
 # Shards that a thread keeps open: systems allow a process about a thousand files.
 _OPEN_READERS = 64
 
@@ -32,12 +34,20 @@ class Dataset:
       manifest: What `manifest.json` says.
       labels: By label name, float32 [N], as recorded.
       splits: The split's name of every record, [N].
+      cameras: The camera that saw every record, [N].
+      sessions: The session's name of every record, [N].
+      times: Seconds since the session's start, float64 [N].
+      origins: File and row, or simulator and seed, of every record, [N].
     """
 
     path: Path
     manifest: Mapping[str, Any]
     labels: Mapping[str, np.ndarray]
     splits: np.ndarray
+    cameras: np.ndarray
+    sessions: np.ndarray
+    times: np.ndarray
+    origins: np.ndarray
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -48,6 +58,15 @@ class Dataset:
     def ids(self, split: str) -> np.ndarray:
         """The records of one split, int32, ascending."""
         return np.flatnonzero(self.splits == split).astype(np.int32)
+
+    def driving_ids(self, split: str) -> np.ndarray:
+        """Those of them that the camera in the middle saw, which is the one that drives.
+
+        What is measured is measured on these: the labels of other cameras are corrected by guess.
+        """
+        return np.flatnonzero((self.splits == split) & (self.cameras == DRIVING_CAMERA)).astype(
+            np.int32
+        )
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -86,7 +105,17 @@ def open_dataset(path: Path) -> Dataset:
         raise UserError(f"damaged dataset: {file} {state}: {remedy}")
     table = pq.read_table(file)
     labels = {name: table[f"label/{name}"].to_numpy() for name in manifest["labels"]}
-    return Dataset(path, manifest, labels, np.asarray(table["split"].to_pylist()))
+    texts = {name: np.asarray(table[name].to_pylist()) for name in _TEXTS}
+    return Dataset(
+        path=path,
+        manifest=manifest,
+        labels=labels,
+        splits=texts["split"],
+        cameras=texts["camera"],
+        sessions=texts["session"],
+        times=table["time"].to_numpy(),
+        origins=texts["origin"],
+    )
 
 
 class ImageReader:

@@ -12,6 +12,9 @@ from PIL import Image
 
 from jaxdrive.errors import UserError
 
+# The camera whose pictures the network gets at the wheel.
+DRIVING_CAMERA = "center"
+
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
@@ -22,7 +25,7 @@ class Frame:
       labels: By name, as recorded: steering [-1, 1] (negative is left), throttle [0, 1], brake
         [0, 1], speed in the recording's own unit.
       time: Seconds since the session's start.
-      camera: Which camera saw it ("center" where there is one).
+      camera: Which camera saw it: "center" (where there is one only, too), "left" or "right".
       origin: File and row, or simulator and seed, for messages.
     """
 

@@ -58,10 +58,17 @@ class Examples:
         }
         return {"image": self.reader.read(ids), **scalars}
 
-    def targets(self, ids: np.ndarray, heads: Sequence[str]) -> dict[str, np.ndarray]:
-        """By head name, the target of every record: float32 [n]."""
+    def targets(
+        self, ids: np.ndarray, heads: Sequence[str], *, mirrored: bool = False
+    ) -> dict[str, np.ndarray]:
+        """By head name, the target of every record, or of its mirrored picture: float32 [n]."""
         return {
-            name: targets(self.heads[name], self.dataset.labels[self.heads[name].label][ids])
+            name: targets(
+                self.heads[name],
+                self.dataset.labels[self.heads[name].label][ids],
+                self.dataset.cameras[ids],
+                mirrored=mirrored,
+            )
             for name in heads
         }
 
@@ -89,9 +96,10 @@ def train_batches(
 
     Yields:
       {head: {"inputs": {"image": uint8 [b, H, W, 3], scalar: float32 [b]}, "labels": {head:
-      float32 [b], scaled targets}, "record": int32 [b], "mask": bool [b]}}, b being the rows of
-      this process.
+      float32 [b], scaled targets}, "mirrored": {head: float32 [b], targets of the mirrored
+      pictures}, "record": int32 [b], "mask": bool [b]}}, b being the rows of this process.
     """
+    seen = {head: [head] if supervise == "own" else list(plans) for head in plans}
 
     def plan(position: int) -> dict[str, np.ndarray]:
         return {head: rows.of(plan.draw(position)) for head, plan in plans.items()}
@@ -100,7 +108,8 @@ def train_batches(
         return {
             head: {
                 "inputs": examples.inputs(ids),
-                "labels": examples.targets(ids, [head] if supervise == "own" else list(plans)),
+                "labels": examples.targets(ids, seen[head]),
+                "mirrored": examples.targets(ids, seen[head], mirrored=True),
                 "record": ids,
                 "mask": np.ones(len(ids), bool),
             }

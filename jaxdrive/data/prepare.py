@@ -41,8 +41,8 @@ def fit_shape(data: Mapping[str, Any]) -> tuple[int, int, int]:
 
 def fingerprint(data: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that name the dataset of `config.data`, made or not."""
-    if data["path"]:
-        return open_dataset(Path(data["path"])).manifest["fingerprint"]
+    if data["prepared"]:
+        return open_dataset(Path(data["prepared"])).manifest["fingerprint"]
     return hashlib.sha256(json.dumps(_about(data), sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -67,15 +67,15 @@ def _source(data: Mapping[str, Any]) -> Any:
 def prepare(data: Mapping[str, Any]) -> Dataset:
     """The dataset of `config.data`, opened; made first where it does not exist.
 
-    Where `config.data.path` names a prepared dataset, that one is opened and nothing is made.
+    Where `config.data.prepared` names a prepared dataset, that one is opened and nothing is made.
     Several processes may call this at once: the first one makes it, the others wait for it; on
     machines that share no disk each makes its own.
 
     Raises:
       UserError: The recordings, the settings or an existing dataset are not usable.
     """
-    if data["path"]:
-        return open_dataset(Path(data["path"]))
+    if data["prepared"]:
+        return open_dataset(Path(data["prepared"]))
     folder = Path(data["dir"]) / fingerprint(data)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_suffix(".lock"))

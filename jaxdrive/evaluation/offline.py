@@ -40,9 +40,9 @@ def evaluate(
     Raises:
       UserError: There is no such checkpoint or the split is empty.
     """
-    ids = dataset.ids(split)
+    ids = dataset.driving_ids(split)
     if not len(ids):
-        counts = ", ".join(f"{name}: {len(dataset.ids(name))}" for name in SPLITS)
+        counts = ", ".join(f"{name}: {len(dataset.driving_ids(name))}" for name in SPLITS)
         raise UserError(
             f"the dataset in {dataset.path} has no {split} frames ({counts}): use --split"
         )

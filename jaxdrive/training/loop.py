@@ -225,7 +225,7 @@ def _held_out(
 ) -> tuple[dict[str, Any], float | None]:
     """Loss, mae and skill on every validation frame, by the names they are logged under."""
     dataset = trainer.examples.dataset
-    ids = dataset.ids("validation")
+    ids = dataset.driving_ids("validation")
     predictions = predict_frames(
         trainer.network.predict,
         trainer.network.partition,

@@ -126,7 +126,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     Raises:
       UserError: Settings and data do not fit together.
     """
-    if config["eval_every"] and not len(dataset.ids("validation")):
+    if config["eval_every"] and not len(dataset.driving_ids("validation")):
         raise UserError(
             f"the dataset in {dataset.path} has no validation frames: record some"
             " (config.data.validation_episodes), or switch measuring off with --config.eval_every=0"
@@ -138,6 +138,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     plans = balance.make_plans(
         network.heads,
         dataset.labels,
+        dataset.cameras,
         dataset.ids("train"),
         mode=config["balance"],
         seed=config["seed"],

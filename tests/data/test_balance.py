@@ -1,6 +1,7 @@
 """Plans are exact, whatever the table: balanced in every run of draws, complete in every pass."""
 
 import concurrent.futures
+import dataclasses
 import math
 
 import numpy as np
@@ -42,8 +43,12 @@ def bin_names(labels: np.ndarray) -> np.ndarray:
     )
 
 
+def centre(labels) -> np.ndarray:
+    return np.full(len(labels), "center")
+
+
 def plan_of(labels, ids, *, mode="v2", seed=0, batch_size=8, head=STEERING):
-    return make_plan(head, labels, ids, mode=mode, seed=seed, batch_size=batch_size)
+    return make_plan(head, labels, centre(labels), ids, mode=mode, seed=seed, batch_size=batch_size)
 
 
 def draw_many(plan, at_least: int) -> np.ndarray:
@@ -138,7 +143,7 @@ def test_far_positions_cost_no_more_than_near_ones():
 @settings(max_examples=100, deadline=None)
 def test_report_says_what_is_there_and_what_is_drawn(table, mode):
     labels, ids = table
-    found = report({"steering": STEERING}, {"angle": labels}, ids, mode=mode)
+    found = report({"steering": STEERING}, {"angle": labels}, centre(labels), ids, mode=mode)
     assert found["mode"] == mode
     told = found["heads"]["steering"]
     assert (told["label"], told["unit"]) == ("angle", "rad")
@@ -167,9 +172,20 @@ def test_each_head_balances_its_own_label():
         "pedal": np.linspace(0, 1, 10, dtype=np.float32),
     }
     ids = np.arange(10, dtype=np.int32)
-    plans = make_plans(HEADS, labels, ids, mode="v2", seed=0, batch_size=20)
+    plans = make_plans(HEADS, labels, centre(ids), ids, mode="v2", seed=0, batch_size=20)
     assert (plans["steering"].draw(0) >= 8).sum() == 10
     assert sorted(plans["throttle"].draw(0)) == sorted([*range(10)] * 2)
+
+
+def test_a_frame_is_binned_by_its_corrected_label():
+    head = dataclasses.replace(STEERING, corrections={"left": 0.25, "right": -0.25})
+    labels, ids = np.zeros(3, np.float32), np.arange(3, dtype=np.int32)
+    cameras = np.array(["center", "left", "right"])
+    plan = make_plan(head, labels, cameras, ids, mode="v2", seed=0, batch_size=3)
+    assert len(plan.bins) == 3
+    found = report({"steering": head}, {"angle": labels}, cameras, ids, mode="v2")
+    filled = [part["text"] for part in found["heads"]["steering"]["bins"] if part["frames"]]
+    assert filled == ["-0.25 to -0.2", "exactly 0", "0.2 to 0.25"]
 
 
 def test_what_cannot_be_drawn_is_refused():
@@ -179,4 +195,4 @@ def test_what_cannot_be_drawn_is_refused():
     with pytest.raises(UserError, match="no training frames"):
         plan_of(labels, ids[:0])
     with pytest.raises(UserError, match=r"'pedal'.* it has angle\. Change config\.heads\.throttle"):
-        make_plans(HEADS, {"angle": labels}, ids, mode="v2", seed=0, batch_size=1)
+        make_plans(HEADS, {"angle": labels}, centre(labels), ids, mode="v2", seed=0, batch_size=1)

@@ -43,11 +43,13 @@ def test_table_says_what_was_recorded(small):
         assert ids.dtype == np.int32
         assert ids.tolist() == [row for row, name in enumerate(expected) if name == split]
         assert dataset.manifest["frames"][split] == len(ids)
+        driving = [row for row in ids.tolist() if small.cameras[row] == "center"]
+        assert dataset.driving_ids(split).tolist() == driving
     table = pq.read_table(dataset.path / shards.TABLE)
     assert table["session"].to_pylist() == small.sessions
     assert table["time"].to_pylist()[:3] == [0.0, 1 / 25, 2 / 25]
     assert table["origin"].to_pylist()[-1] == "session 3, row 4"
-    assert set(table["camera"].to_pylist()) == {"center"}
+    assert table["camera"].to_pylist() == small.cameras
 
 
 def test_pictures_come_in_the_order_asked_for_from_any_thread(small):

@@ -22,7 +22,15 @@ def examples(small) -> Examples:
 @pytest.fixture(scope="module")
 def plans(small):
     ids = small.dataset.ids("train")
-    return make_plans(tiny.HEADS, small.dataset.labels, ids, mode="v2", seed=4, batch_size=BATCH)
+    return make_plans(
+        tiny.HEADS,
+        small.dataset.labels,
+        small.dataset.cameras,
+        ids,
+        mode="v2",
+        seed=4,
+        batch_size=BATCH,
+    )
 
 
 def some_batches(examples, plans, *, position=0, rows=Rows(), count=3, **changes):  # noqa: B008
@@ -31,10 +39,12 @@ def some_batches(examples, plans, *, position=0, rows=Rows(), count=3, **changes
     return list(itertools.islice(batches, count))
 
 
-def by_hand(small, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """What the heads are to learn from these records."""
+def by_hand(small, ids: np.ndarray, sign: int = 1) -> dict[str, np.ndarray]:
+    """What the heads are to learn from these records; sign -1: from their mirrored pictures."""
+    corrections = [{"center": 0, "left": 0.25, "right": -0.25}[small.cameras[i]] for i in ids]
+    steering = small.labels["steering"][ids] + np.array(corrections, np.float32)
     return {
-        "steering": np.clip(small.labels["steering"][ids] / np.float32(0.5), -1, 1),
+        "steering": sign * np.clip(steering / np.float32(0.5), -1, 1),
         "throttle": small.labels["throttle"][ids],
     }
 
@@ -60,8 +70,11 @@ def test_batches_are_what_plan_and_table_say(small, examples, plans, supervise, 
             speed = small.labels["speed"][ids] * np.float32(0.125)
             np.testing.assert_array_equal(inputs["speed"], speed, strict=True)
             assert part["labels"].keys() == learned[head]
+            assert part["mirrored"].keys() == learned[head]
             for name, values in part["labels"].items():
                 np.testing.assert_array_equal(values, by_hand(small, ids)[name], strict=True)
+                expected = by_hand(small, ids, sign=-1)[name]
+                np.testing.assert_array_equal(part["mirrored"][name], expected, strict=True)
                 clipped += (np.abs(small.labels[name][ids]) > tiny.HEADS[name].scale).sum()
     assert clipped  # Labels beyond the scale were among them.
 
@@ -101,7 +114,7 @@ def test_the_rows_of_all_processes_together_are_the_global_batch(examples, plans
                     name: np.concatenate([part[head][kind][name] for part in parts])
                     for name in expected[kind]
                 }
-                for kind in ("inputs", "labels")
+                for kind in ("inputs", "labels", "mirrored")
             }
             assert_same(joined, expected)
 

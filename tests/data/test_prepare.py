@@ -44,7 +44,7 @@ def settings(folder: Path, **changes):
     """config.data for three episodes of ten frames."""
     return {
         "source": "car_racing",
-        "path": "",
+        "prepared": "",
         "dir": str(folder),
         "episodes": 1,
         "validation_episodes": 1,
@@ -218,13 +218,13 @@ def test_a_full_disk_is_said_before_recording(tmp_path, monkeypatch):
 
 
 def test_a_named_dataset_is_opened_and_nothing_is_made(prepared, tmp_path):
-    data = settings(tmp_path / "unused", path=str(prepared.path), episodes=9)
+    data = settings(tmp_path / "unused", prepared=str(prepared.path), episodes=9)
     assert prepare(data).manifest == prepared.manifest
     assert fingerprint(data) == prepared.manifest["fingerprint"] == prepared.path.name
     assert not (tmp_path / "unused").exists()
     for use in (prepare, fingerprint):
         with pytest.raises(UserError, match=rf"{tmp_path} holds no prepared dataset"):
-            use(data | {"path": str(tmp_path)})
+            use(data | {"prepared": str(tmp_path)})
 
 
 def test_settings_that_cannot_be_prepared_are_refused(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from jaxdrive.heads import Bins, Head
 HEIGHT, WIDTH = 6, 8
 FIT = Fit(crop_top=0, crop_bottom=0, height=HEIGHT, width=WIDTH)
 LABELS = ("steering", "throttle", "speed")
+CAMERAS = ("center", "left", "right")
 # Frames of the sessions "a", "b", ..., and the split of each.
 SESSIONS = ((23, "train"), (7, "validation"), (18, "train"), (5, "test"))
 
@@ -27,6 +28,8 @@ HEADS = {
         high=1.0,
         bins=Bins(edges=(-1.0, -0.5, 0.0, 0.5, 1.0), atoms=(0.0,)),
         unit="share of full lock",
+        mirror=-1.0,
+        corrections={"left": 0.25, "right": -0.25},
     ),
     "throttle": Head(
         name="throttle",
@@ -49,12 +52,14 @@ class Tiny:
       images: uint8 [N, HEIGHT, WIDTH, 3].
       labels: By name, float32 [N].
       sessions: The session's name of every record, [N].
+      cameras: The camera of every record, [N].
     """
 
     dataset: Dataset
     images: np.ndarray
     labels: dict[str, np.ndarray]
     sessions: list[str]
+    cameras: list[str]
 
 
 def frames(seed: int, count: int) -> Iterator[Frame]:
@@ -69,7 +74,7 @@ def frames(seed: int, count: int) -> Iterator[Frame]:
                 "speed": float(generator.uniform(0, 30)),
             },
             time=row / 25,
-            camera="center",
+            camera=CAMERAS[row % len(CAMERAS)],
             origin=f"session {seed}, row {row}",
         )
 
@@ -103,4 +108,5 @@ def make(folder: Path) -> Tiny:
             for name in LABELS
         },
         sessions=[name for name, _ in written],
+        cameras=[frame.camera for _, frame in written],
     )

@@ -50,7 +50,7 @@ def test_a_dataset_of_another_schema_version(launch, trained, tmp_path):
     copy = copied_dataset(launch, trained, tmp_path / "dataset")
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
-    done = launch("evaluate", workdir=trained, **{"data.path": copy})
+    done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
     assert_refused(done, str(copy), "schema version 99", "reads version 1", "prepare")
 
 
@@ -58,7 +58,7 @@ def test_a_truncated_shard(launch, trained, tmp_path):
     copy = copied_dataset(launch, trained, tmp_path / "dataset")
     shard = sorted(copy.glob("*array_record*"))[-1]
     shard.write_bytes(shard.read_bytes()[:-1000])
-    done = launch("evaluate", workdir=trained, **{"data.path": copy})
+    done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
     assert_refused(done, str(shard), "its manifest says", "prepare")
 
 

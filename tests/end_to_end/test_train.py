@@ -110,7 +110,7 @@ def test_evaluate_and_drive_need_the_workdir_alone(trained, launch, tmp_path):
     assert other.returncode == 0, other.stderr
     folder = next(line for line in other.stdout.splitlines() if "Dataset ready in" in line)
     folder = folder.split()[3].rstrip(":")
-    done = launch("evaluate", workdir=trained, **{"data.path": folder})
+    done = launch("evaluate", workdir=trained, **{"data.prepared": folder})
     assert done.returncode == 0, done.stderr
     assert json.loads((trained / "evaluation.json").read_text())["frames"] == 60
     (trained / "evaluation.json").write_bytes(evaluation)
