@@ -38,6 +38,7 @@ def get_config() -> ConfigDict:
     # 0 to 1.
     config.scalars = ConfigDict({"speed": 0.01})
     config.loader = _loader()
+    config.augment = _augment()
     config.model = _model()
     config.optim = _optim()
 
@@ -123,6 +124,34 @@ def _loader() -> ConfigDict:
     loader.threads = 2
     loader.prefetch = 4
     return loader
+
+
+def _augment() -> ConfigDict:
+    """Random changes of training pictures, on the device; 0 switches each off.
+
+    A schedule ((step, factor), ...) multiplies the strength, linear between its steps and held at
+    both ends; () = full strength throughout.
+    """
+    augment = ConfigDict()
+    # Mirrors a picture with this probability: labels by heads.*.mirror, left and right cameras
+    # swapped before their correction.
+    augment.flip = ConfigDict({"probability": 0.0, "schedule": ()})
+    # Moves a picture by up to so many of its pixels, sideways and along (up or down);
+    # label_per_pixel is what a head's label changes by for every pixel to the right.
+    augment.shift = ConfigDict(
+        {"sideways": 0, "along": 0, "label_per_pixel": {"steering": 0.0}, "schedule": ()}
+    )
+    # Factor on all values, drawn from 1 - spread to 1 + spread.
+    augment.brightness = ConfigDict({"spread": 0.0, "schedule": ()})
+    # Exponent of values in 0 to 1, drawn from exp(-spread) to exp(spread).
+    augment.gamma = ConfigDict({"spread": 0.0, "schedule": ()})
+    # New colours of red, green and blue about mid-grey: the unit matrix, each diagonal entry
+    # negative with probability invert, plus entries of -spread to spread; then an offset of each
+    # colour, as a share of full brightness. Done to a picture with this probability.
+    augment.colour_mix = ConfigDict(
+        {"probability": 1.0, "spread": 0.0, "offset": 0.0, "invert": 0.0, "schedule": ()}
+    )
+    return augment
 
 
 def _model() -> ConfigDict:

@@ -13,6 +13,7 @@ from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models.multihead import MultiHead, make_model
+from jaxdrive.training.augment import active, make_augment
 from jaxdrive.training.optim import make_optimizer, make_schedule
 from jaxdrive.training.parallel import Partition, check_batch_size, make_partition
 from jaxdrive.training.state import TrainState, initializer
@@ -117,7 +118,13 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
         make_optimizer(make_schedule(config["optim"], config["num_steps"])),
         supervise=config["supervise"],
         passes=resolve_passes(config["passes"]),
+        augment=_augment_of(config, network.heads),
     )
+
+
+def _augment_of(config: Mapping[str, Any], heads: Mapping[str, Head]) -> Callable[..., Any] | None:
+    settings = config["augment"]
+    return make_augment(settings, heads, seed=config["seed"]) if active(settings) else None
 
 
 def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:

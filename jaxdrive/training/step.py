@@ -39,6 +39,7 @@ def make_train_step(
     *,
     supervise: str,
     passes: str,
+    augment: Callable[..., Batch] | None = None,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the step of one device.
 
@@ -52,6 +53,7 @@ def make_train_step(
       optimizer: Applied to the summed gradient.
       supervise: One of `SUPERVISE`.
       passes: One of `PASSES`.
+      augment: Changes batches at random, from `augment.make_augment`; None leaves them as they are.
 
     Returns:
       train_step(state, batch) -> (state, metrics); metrics hold per head a `HeadMetrics`, and
@@ -66,6 +68,10 @@ def make_train_step(
     gradients_of = _one_pass if passes == "one" else _separate_passes
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
+        if augment is not None:
+            rows = len(next(iter(batch.values()))["mask"])
+            first_row = jax.lax.axis_index(DATA_AXIS) * rows
+            batch = augment(batch, position=state.position, step=state.step, first_row=first_row)
         counts = _counts(batch, heads, supervise)
         gradients, batch_stats, metrics = gradients_of(
             model, heads, state, batch, counts, supervise
