@@ -21,7 +21,7 @@ from configs import quickstart
 from jaxdrive import workdir
 from jaxdrive.heads import heads_from_config
 from jaxdrive.training.optim import make_optimizer, make_schedule
-from jaxdrive.training.parts import make_network
+from jaxdrive.training.parts import make_init, make_network
 from jaxdrive.training.step import make_train_step
 
 FORMS = [
@@ -52,12 +52,12 @@ def prepared(partition: str, passes: str, batch_size: int) -> Any:
     config = quickstart.get_config()
     config.partition = partition
     network = make_network(config.to_dict(), (config.data.height, config.data.width, 3))
-    optimizer = make_optimizer(make_schedule(config.optim, config.num_steps))
+    optimizer = make_optimizer(config.optim, make_schedule(config.optim, config.num_steps))
     step = network.partition.spread_train(
         make_train_step(network.model, network.heads, optimizer, supervise="own", passes=passes)
     )
     batch = random_batch(config, batch_size)
-    state = network.partition.put_state(network.init())
+    state = network.partition.put_state(make_init(config.to_dict(), network)())
 
     def run(steps: int) -> float:
         nonlocal state

@@ -1,6 +1,6 @@
 """Every field of a configuration, with its meaning. The other files are deltas of this one."""
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 
 def get_config() -> ConfigDict:
@@ -9,8 +9,9 @@ def get_config() -> ConfigDict:
 
     # Seeds parameters and the order of examples.
     config.seed = 0
-    # Updates to make.
-    config.num_steps = 1000
+    # Updates to make. Durations are in steps, or in epochs: "20 epochs"; an epoch is as many draws
+    # of every head as there are training frames.
+    config.num_steps = duration(1000)
     # Examples of each head in an update, over all devices and processes.
     config.batch_size = 64
     # Which examples a head draws: "none" = every frame alike, "v2" = every bin of its label alike.
@@ -23,14 +24,19 @@ def get_config() -> ConfigDict:
     # "shard_map", or "pmap" (one process).
     config.partition = "shard_map"
 
-    # Steps between lines on the console and in metrics.jsonl.
-    config.log_every = 100
-    # Steps between measurements on held-out frames; 0 = never.
-    config.eval_every = 500
-    # Steps between checkpoints that a run goes on from.
-    config.checkpoint_every = 500
-    # Checkpoints at multiples of this step are kept for good; 0 = only the latest and the best.
-    config.keep_every = 0
+    # How often lines go to the console and to metrics.jsonl.
+    config.log_every = duration(100)
+    # How often held-out frames are measured; 0 = never.
+    config.eval_every = duration(500)
+    # How often a checkpoint is saved that a run goes on from.
+    config.checkpoint_every = duration(500)
+    # Checkpoints at multiples of this are kept for good; 0 = only the latest and the best.
+    config.keep_every = duration(0)
+    # The held-out skill that says which checkpoint is the best: on "natural" frames, or "balanced".
+    config.best_by = "natural"
+    # Ends a run whose held-out skill has not risen by more than min_improvement for so long; 0 =
+    # never.
+    config.early_stopping = ConfigDict({"patience": duration(0), "min_improvement": 0.0})
 
     config.heads = _heads()
     config.data = _data()
@@ -97,6 +103,8 @@ def _data() -> ConfigDict:
     data.source = "car_racing"
     # A prepared dataset to use instead (the folder with manifest.json); "" = prepare one.
     data.prepared = ""
+    # Share of the training frames to use: 0.1 for a quick try.
+    data.fraction = 1.0
     # Where prepared datasets are kept; runs share them.
     data.dir = "datasets"
     # Episodes to record for training, for choosing checkpoints, and for the final numbers.
@@ -169,11 +177,25 @@ def _model() -> ConfigDict:
 
 def _optim() -> ConfigDict:
     optim = ConfigDict()
-    # Adam's learning rate: rises over warmup_steps, then is "constant", or falls to 0 ("cosine").
+    # "adam", "adamw" or "sgd" with momentum.
+    optim.name = "adam"
+    optim.momentum = 0.9
+    # The learning rate rises over warmup_steps, then is "constant", falls to 0 ("cosine"), or is
+    # multiplied by a factor at each step of `steps`: ((2000, 0.1), ("20 epochs", 0.5)).
     optim.learning_rate = 1e-3
     optim.schedule = "cosine"
-    optim.warmup_steps = 50
+    optim.warmup_steps = duration(50)
+    optim.steps = ()
+    # Weight decay (adam, sgd: added to the gradient; adamw: to the update), and the gradient's
+    # largest norm; 0 = without.
+    optim.weight_decay = 0.0
+    optim.clip_norm = 0.0
     return optim
+
+
+def duration(value: int | str) -> FieldReference:
+    """A field that takes a number of steps, or text such as "20 epochs"."""
+    return FieldReference(value, field_type=object)
 
 
 def fixed_width(first: int, last: int) -> tuple[float, ...]:

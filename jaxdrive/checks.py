@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdrive import durations
 from jaxdrive.errors import UserError
 
 # The least and the largest value of every number; None is no bound.
@@ -11,9 +12,9 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "num_steps": (1, 2**31 - 1),
     "batch_size": (1, None),
     "log_every": (1, None),
-    "eval_every": (0, None),
     "checkpoint_every": (1, None),
-    "keep_every": (0, None),
+    "early_stopping.min_improvement": (0, None),
+    "data.fraction": (1e-6, 1),
     "data.episodes": (1, 5000),
     "data.validation_episodes": (0, 1000),
     "data.test_episodes": (0, 1000),
@@ -29,7 +30,18 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "model.batch_norm.momentum": (0, 1),
     "model.batch_norm.epsilon": (0, None),
     "optim.learning_rate": (0, None),
-    "optim.warmup_steps": (0, None),
+    "optim.momentum": (0, 1),
+    "optim.weight_decay": (0, None),
+    "optim.clip_norm": (0, None),
+    "augment.flip.probability": (0, 1),
+    "augment.shift.sideways": (0, None),
+    "augment.shift.along": (0, None),
+    "augment.brightness.spread": (0, 1),
+    "augment.gamma.spread": (0, 3),
+    "augment.colour_mix.probability": (0, 1),
+    "augment.colour_mix.spread": (0, None),
+    "augment.colour_mix.offset": (0, 1),
+    "augment.colour_mix.invert": (0, 1),
     # Further tracks are recorded on, so they would not be unseen.
     "drive.tracks": (0, 100),
 }
@@ -37,6 +49,7 @@ _WIDTHS = ("model.channels", "model.common", "model.head")
 _LOCAL = ("data.prepared", "data.dir")
 # What a simulator can tell a network at the wheel.
 _DRIVING_SCALARS = ("speed",)
+_BEST_BY = ("natural", "balanced")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -45,6 +58,8 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
       UserError: A value is out of bounds; the text names field, value and bounds.
     """
+    # Any length of an epoch tells whether durations can be read and are above 0.
+    config = durations.resolve(config, 1000.0)
     for name, (least, largest) in _BOUNDS.items():
         value = _field(config, name)
         if not least <= value or (largest is not None and value > largest):
@@ -64,6 +79,20 @@ def check(config: Mapping[str, Any]) -> None:
             )
     if config["eval_every"] and not config["data"]["prepared"]:
         _need(config, "data.validation_episodes", "config.eval_every=0")
+    if config["early_stopping"]["patience"] and not config["eval_every"]:
+        raise UserError(
+            "config.early_stopping.patience needs held-out measurements: set config.eval_every"
+        )
+    if config["best_by"] not in _BEST_BY:
+        raise UserError(
+            f"config.best_by={config['best_by']!r} is not known: one of {', '.join(_BEST_BY)}"
+        )
+    strangers = sorted(set(config["augment"]["shift"]["label_per_pixel"]) - set(config["heads"]))
+    if strangers:
+        raise UserError(
+            f"config.augment.shift.label_per_pixel names {strangers[0]!r}, which is no head: there"
+            f" are {', '.join(sorted(config['heads']))}"
+        )
     strangers = sorted(set(config["scalars"]) - set(_DRIVING_SCALARS))
     if config["drive"]["tracks"] and strangers:
         raise UserError(

@@ -13,6 +13,7 @@ from clu import parameter_overview
 from etils import epath
 from jax.experimental import multihost_utils
 
+from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data import balance
 from jaxdrive.data.dataset import Dataset
@@ -26,7 +27,7 @@ from jaxdrive.evaluation import offline
 from jaxdrive.evaluation.report import write_report
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, start
-from jaxdrive.training.parts import Trainer, make_network, make_step, make_trainer
+from jaxdrive.training.parts import Trainer, make_network, make_step, make_trainer, steps_per_epoch
 
 DRIVE_FILE = "drive.json"
 AGES_FILE = "drive_steps.json"
@@ -44,46 +45,55 @@ def prepare(config: Config) -> None:
 
 def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     """Everything from recordings to the report; what is done already is left as it is."""
-    # Whatever is wrong with the settings is told before anything is recorded or written.
-    make_step(config, make_network(config, fit_shape(config["data"])))
+    # Whatever is wrong with the settings is told before anything is recorded or written; for that,
+    # any length of an epoch will do.
+    make_step(durations.resolve(config, 1000.0), make_network(config, fit_shape(config["data"])))
     data_fingerprint = fingerprint(config["data"])
-    last = _going_on(config, workdir, data_fingerprint)
+    last, changes = _going_on(config, workdir, data_fingerprint)
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
-    if last < config["num_steps"]:
-        trainer = make_trainer(config, dataset)
+    in_steps = durations.resolve(config, steps_per_epoch(config, dataset))
+    num_steps = in_steps["num_steps"]
+    if last > num_steps:
+        raise UserError(
+            f"the run in {workdir} is at step {last}, past config.num_steps={num_steps}:"
+            f" raise it to go on, or use `drive` and `evaluate` with --step"
+        )
+    if last < num_steps:
+        trainer = make_trainer(in_steps, dataset)
         workdirs.write_config(workdir, config)
-        _describe(trainer, config, workdir, command)
+        _describe(trainer, in_steps, workdir, command)
+        changed = workdirs.record_changes(workdir, last, changes)
         meta = {
             "config": config,
             "versions": workdirs.versions(),
             "dataset_fingerprint": data_fingerprint,
         }
         with workdirs.timed(workdir, "train"):
-            start.train(trainer, config, workdir, meta)
+            stopped = start.train(trainer, in_steps, workdir, meta=meta, changes=changed)
+        workdirs.describe_run(workdir, stopped=stopped)
+        if stopped:
+            logger.info("%s", stopped)
     else:
-        logger.info("Training is finished: step %d of %d", last, config["num_steps"])
+        logger.info("Training is finished: step %d of %d", last, num_steps)
     step = _chosen_step(workdir, None)
     _evaluate_unless_done(config, workdir, dataset, step)
     _drive_unless_done(config, workdir, step)
     _say_where(workdir)
 
 
-def _going_on(config: Config, workdir: epath.Path, data_fingerprint: str) -> int:
-    """The step that a run in `workdir` has reached; 0 for a new one."""
+def _going_on(
+    config: Config, workdir: epath.Path, data_fingerprint: str
+) -> tuple[int, dict[str, tuple[Any, Any]]]:
+    """The step that a run in `workdir` has reached, 0 for a new one, and what has changed since."""
     if not (workdir / checkpoint.FOLDER).exists():
-        return 0
+        return 0, {}
     with checkpoint.open_manager(workdir, read_only=True) as manager:
         meta = checkpoint.read_meta(manager)
         last = manager.latest_step() or 0
-    if meta is not None:
-        workdirs.check_same_run(workdir, config, data_fingerprint, meta)
-    if last > config["num_steps"]:
-        raise UserError(
-            f"the run in {workdir} is at step {last}, past config.num_steps={config['num_steps']}:"
-            f" raise it to go on, or use `drive` and `evaluate` with --step"
-        )
-    return last
+    if meta is None:
+        return last, {}
+    return last, workdirs.check_same_run(workdir, config, data_fingerprint, meta)
 
 
 def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset, step: int) -> None:
@@ -209,13 +219,15 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
             network.heads,
             dataset.labels,
             dataset.cameras,
-            dataset.ids("train"),
+            trainer.train_ids,
             mode=config["balance"],
         )
         workdirs.write_json(workdir / BALANCE_FILE, planned)
     workdirs.describe_run(
         workdir,
         command=command,
+        durations=durations.durations_of(config),
+        samples_per_epoch=len(trainer.train_ids),
         parameters=int(parameter_overview.count_parameters(network.template.params)),
         dataset={
             "path": str(dataset.path),

@@ -23,7 +23,7 @@ CONFIG_FILE = "config.json"
 RUN_FILE = "run.json"
 
 # A checkpoint makes sense only for the same network and data; all else may change on the way.
-_FIXED = ("model", "heads", "scalars", "seed")
+_FIXED = ("model", "heads", "scalars", "seed", "optim.name", "data.fraction", "best_by")
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "gymnasium")
 
 
@@ -67,7 +67,7 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
 
 def check_same_run(
     workdir: epath.Path, config: Mapping[str, Any], fingerprint: str, meta: Mapping[str, Any]
-) -> None:
+) -> dict[str, tuple[Any, Any]]:
     """Looks whether a run can go on with `config`.
 
     Args:
@@ -75,6 +75,9 @@ def check_same_run(
       config: What is asked for now.
       fingerprint: Of the dataset that is asked for.
       meta: What the newest checkpoint says: "config" and "dataset_fingerprint".
+
+    Returns:
+      By field, its value there and its value now, where they differ.
 
     Raises:
       UserError: The checkpoint is of another network or of other data.
@@ -85,7 +88,11 @@ def check_same_run(
         for name in sorted(before.keys() | now.keys())
         if before.get(name) != now.get(name)
     }
-    fixed = {name: values for name, values in changes.items() if name.split(".")[0] in _FIXED}
+    fixed = {
+        name: values
+        for name, values in changes.items()
+        if any(name == field or name.startswith(f"{field}.") for field in _FIXED)
+    }
     if meta["dataset_fingerprint"] != fingerprint:
         of_data = {name: v for name, v in changes.items() if name.startswith("data.")}
         fixed |= of_data or {"dataset": (meta["dataset_fingerprint"], fingerprint)}
@@ -95,8 +102,27 @@ def check_same_run(
             f"{workdir} holds a run of another network or other data:\n{told}\nUse the same"
             " settings to go on with it, or another --workdir for a new run"
         )
-    for name, (a, b) in changes.items():
-        logger.info("Changed since the last command: config.%s: %r -> %r", name, a, b)
+    return changes
+
+
+def record_changes(
+    workdir: epath.Path, step: int, changes: Mapping[str, tuple[Any, Any]]
+) -> list[str]:
+    """Says what has changed in the settings of a run at `step`, and keeps it in run.json.
+
+    Returns:
+      A line of text for every change.
+    """
+    known = (read_json(workdir / RUN_FILE) or {}).get("changes", [])
+    lines = []
+    for field, (before, after) in changes.items():
+        lines.append(f"Changed at step {step}: config.{field}: {before!r} -> {after!r}")
+        logger.info("%s", lines[-1])
+        change = {"step": step, "field": field, "before": before, "after": after}
+        known = [*known, *([] if change in known else [change])]
+    if changes:
+        describe_run(workdir, changes=known)
+    return lines
 
 
 def write_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:

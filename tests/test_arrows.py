@@ -23,12 +23,13 @@ STOREYS = [
     {"heads"},
 ]
 # Import nothing of the house; "version" is jaxdrive/__init__.py.
-LEAVES = {"errors", "logs", "version"}
+LEAVES = {"errors", "logs", "version", "durations"}
 BESIDE = {
     "models": {"heads"} | LEAVES,
     "workdir": LEAVES,
     "checks": LEAVES,
     "errors": set(),
+    "durations": {"errors"},
     "logs": set(),
     "version": set(),
     "simulators": {"simulators"},

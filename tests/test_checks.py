@@ -45,6 +45,20 @@ def test_the_shipped_configurations_pass():
         ("loader.threads", 0),
         ("optim.warmup_steps", -1),
         ("optim.learning_rate", -1e-3),
+        ("num_steps", "soon"),
+        ("num_steps", "0 epochs"),
+        ("log_every", "1 day"),
+        ("data.fraction", 0.0),
+        ("data.fraction", 1.5),
+        ("best_by", "luck"),
+        ("optim.momentum", 1.5),
+        ("optim.clip_norm", -1.0),
+        ("optim.steps", (5,)),
+        ("augment.flip.probability", 2.0),
+        ("augment.shift.sideways", -1),
+        ("augment.shift.label_per_pixel", {"stering": 0.1}),
+        ("augment.gamma.schedule", ((5, 0.0), (5, 1.0))),
+        ("augment.colour_mix.offset", 60.0),
         ("drive.tracks", 101),
         ("model.channels", ("a",)),
         ("model.head", (0,)),
@@ -61,4 +75,7 @@ def test_what_only_goes_together_is_checked_together():
         check(config_with("data.validation_episodes", 0))
     with pytest.raises(UserError, match=r"scalars\.throttle: while driving only speed"):
         check(config_with("scalars", {"throttle": 1.0}))
+    impatient = config_with("early_stopping.patience", "2 epochs") | {"eval_every": 0}
+    with pytest.raises(UserError, match=r"early_stopping\.patience needs .* config\.eval_every"):
+        check(impatient)
     check(config_with("data.test_episodes", 0))

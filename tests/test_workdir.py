@@ -19,8 +19,8 @@ CONFIG = {
     "heads": {"steering": {"label": "steering", "bins": {"edges": (-1.0, 0.0, 1.0)}}},
     "scalars": {"speed": 0.01},
     "model": {"backbone": "small", "channels": (16, 32)},
-    "optim": {"learning_rate": 1e-3},
-    "data": {"episodes": 20, "noise": 0.2, "dir": "datasets"},
+    "optim": {"name": "adam", "learning_rate": 1e-3},
+    "data": {"episodes": 20, "noise": 0.2, "dir": "datasets", "fraction": 1.0},
 }
 
 
@@ -54,12 +54,18 @@ def test_the_same_configuration_goes_on_without_a_word(workdir, caplog):
 def test_settings_that_may_change_are_told(workdir, caplog):
     caplog.set_level(logging.INFO, logger="jaxdrive")
     new = changed(num_steps=200, optim__learning_rate=0.01, data__dir="elsewhere")
-    workdirs.check_same_run(workdir, new, "data-1", META)
-    told = "\n".join(record.getMessage() for record in caplog.records)
-    assert "config.num_steps: 100 -> 200" in told
-    assert "config.optim.learning_rate: 0.001 -> 0.01" in told
-    assert "config.data.dir: 'datasets' -> 'elsewhere'" in told
-    assert len(caplog.records) == 3
+    changes = workdirs.check_same_run(workdir, new, "data-1", META)
+    lines = workdirs.record_changes(workdir, 100, changes)
+    assert lines == [record.getMessage() for record in caplog.records]
+    assert "Changed at step 100: config.num_steps: 100 -> 200" in lines
+    assert "Changed at step 100: config.optim.learning_rate: 0.001 -> 0.01" in lines
+    # A command that was cut off before its first checkpoint is given again.
+    for _ in range(2):
+        workdirs.record_changes(workdir, 100, changes)
+    kept = workdirs.read_json(workdir / workdirs.RUN_FILE)["changes"]
+    assert len(kept) == 3
+    assert {"step": 100, "field": "num_steps", "before": 100, "after": 200} in kept
+    assert "Changed at step 100: config.data.dir: 'datasets' -> 'elsewhere'" in lines
 
 
 @pytest.mark.parametrize(
@@ -72,6 +78,8 @@ def test_settings_that_may_change_are_told(workdir, caplog):
         ("heads__steering__bins__edges", (-1.0, 1.0)),
         ("heads__brake", {"label": "brake"}),
         ("scalars", {}),
+        ("optim__name", "sgd"),
+        ("data__fraction", 0.5),
     ],
 )
 def test_another_network_needs_another_workdir(workdir, field, value):

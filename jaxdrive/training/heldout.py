@@ -1,16 +1,21 @@
-"""Predictions for every frame of a split, each exactly once, spread over devices and processes."""
+"""Predictions for every frame of a split, each exactly once, and what they say while training."""
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from jaxdrive.data.loader import Examples, Rows, frame_batches
+from jaxdrive.training import metrics
 from jaxdrive.training.parallel import Partition
+from jaxdrive.training.parts import Trainer
+from jaxdrive.training.state import TrainState
 
 # Rows of one prediction step on all devices together, before rounding up to the devices.
 _BATCH_SIZE = 256
+_LOGGED = ("loss", "mae", "skill")
 
 
 def predict_frames(
@@ -46,3 +51,43 @@ def predict_frames(
         name: np.concatenate([np.asarray(part[name]) for part in parts])[: len(ids)]
         for name in parts[0]
     }
+
+
+@dataclasses.dataclass(frozen=True)
+class HeldOut:
+    """How a state does on the validation frames.
+
+    Attributes:
+      line: Loss, mae and skill of every head, natural and balanced, as they are logged.
+      skill: The mean of the heads' skills on the distribution of `config.best_by`; None where every
+        label is constant.
+    """
+
+    line: dict[str, Any]
+    skill: float | None
+
+
+def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> HeldOut:
+    """Scores a state, as `partition.put_state` gives it, on every validation frame."""
+    dataset = trainer.examples.dataset
+    ids = dataset.driving_ids("validation")
+    predictions = predict_frames(
+        trainer.network.predict,
+        trainer.network.partition,
+        (state.params, state.batch_stats),
+        trainer.examples,
+        ids,
+        threads=config["loader"]["threads"],
+    )
+    labels = {name: values[ids] for name, values in dataset.labels.items()}
+    scores = metrics.scores_of(trainer.network.heads, predictions, labels)
+    line: dict[str, Any] = {}
+    for head, kinds in scores.items():
+        line |= {f"validation/{head}/{name}": kinds["natural"][name] for name in _LOGGED}
+        line |= {f"validation/{head}/balanced_{name}": kinds["balanced"][name] for name in _LOGGED}
+    skills = {
+        kind: metrics.mean_skill({head: kinds[kind] for head, kinds in scores.items()})
+        for kind in ("natural", "balanced")
+    }
+    line |= {"validation/skill": skills["natural"], "validation/balanced_skill": skills["balanced"]}
+    return HeldOut(line, skills[config["best_by"]])

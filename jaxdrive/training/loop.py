@@ -21,9 +21,10 @@ from jaxdrive.errors import UserError
 from jaxdrive.heads import controls
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, metrics
-from jaxdrive.training.heldout import predict_frames
+from jaxdrive.training.heldout import measure
 from jaxdrive.training.parts import Trainer, batches_from
 from jaxdrive.training.pictures import contact_sheet
+from jaxdrive.training.progress import Progress, measured, reason_to_stop
 from jaxdrive.training.signals import StoppedError, StopRequest
 from jaxdrive.training.state import TrainState
 
@@ -60,28 +61,35 @@ def run(
     manager: ocp.CheckpointManager,
     writer: Any,
     meta: Mapping[str, Any],
+    progress: Progress,
     stop: StopRequest,
-) -> None:
-    """Trains from `state` to `config.num_steps`.
+) -> str | None:
+    """Trains from `state` to `config.num_steps`, or until held-out skill rises no more.
 
     Args:
       trainer: What to run.
-      config: Intervals and sizes.
+      config: Intervals and sizes; durations in steps.
       state: On the host; fresh or restored.
       manager: Where checkpoints go.
       writer: Where metrics go.
       meta: What every checkpoint says of its run.
+      progress: Of the run so far.
       stop: Asked for by a signal: the step at hand is saved before leaving.
+
+    Returns:
+      Why it stopped early; None where it did not.
 
     Raises:
       StoppedError: `stop` was asked for.
       UserError: Many updates in a row were not finite.
     """
     step, position, num_steps = int(state.step), int(state.position), config["num_steps"]
+    early = config["early_stopping"]
+    reason = reason_to_stop(progress, step, patience=early["patience"])
     cold = True
     state = trainer.network.partition.put_state(state)
     batches = batches_from(trainer, config, position)
-    while step < num_steps:
+    while step < num_steps and reason is None:
         window, begun, boundary = _Window(compiles=cold), step, _next_boundary(step, config)
         cold = False
         stopping = False
@@ -91,24 +99,31 @@ def run(
             _check_finite(window, step)
             stopping = stop.agreed()
         if step > begun:
-            line = _train_line(trainer, config, window, step)
+            drawn = len(window.metrics) * config["batch_size"]
+            progress = dataclasses.replace(progress, samples=progress.samples + drawn)
+            line = _train_line(trainer, config, window, step, progress)
             skill = None
             # A run that is stopped saves at once and measures only where it would have anyway.
             if _due(step, config, "eval_every") or (config["eval_every"] and step == num_steps):
-                held_out, skill = _held_out(trainer, config, state)
-                line |= held_out
+                held_out = measure(trainer, config, state)
+                line, skill = line | held_out.line, held_out.skill
+                minimum = early["min_improvement"]
+                progress = measured(progress, step, skill, min_improvement=minimum)
+                reason = reason_to_stop(progress, step, patience=early["patience"])
                 writer.write_images(step, _sheets(trainer, window.batch))
             _write(trainer, writer, window, step, line)
             due = any(_due(step, config, name) for name in _SAVING)
             if due or stopping or step == num_steps:
                 kept = trainer.network.partition.get_state(state)
-                checkpoint.save(manager, step, kept, meta=meta, skill=skill)
+                told = {**meta, "progress": dataclasses.asdict(progress)}
+                checkpoint.save(manager, step, kept, meta=told, skill=skill)
         if stopping:
             manager.wait_until_finished()
             if manager.latest_step() is None:
                 raise KeyboardInterrupt
             raise StoppedError(step, stop.number)
     manager.wait_until_finished()
+    return reason
 
 
 def _next_boundary(step: int, config: Mapping[str, Any]) -> int:
@@ -182,7 +197,7 @@ def _merge(window: _Window) -> tuple[dict[str, metrics.HeadMetrics], float, int]
 
 
 def _train_line(
-    trainer: Trainer, config: Mapping[str, Any], window: _Window, step: int
+    trainer: Trainer, config: Mapping[str, Any], window: _Window, step: int, progress: Progress
 ) -> dict[str, Any]:
     """What is logged of a window; "drawn" is a list, everything else a number."""
     merged, norm, skipped = _merge(window)
@@ -196,6 +211,8 @@ def _train_line(
     batches = window.batches_timed
     images = batches * config["batch_size"] * len(trainer.network.heads)
     return line | {
+        "train/samples_per_head": progress.samples,
+        "train/epoch": progress.samples / len(trainer.train_ids),
         "train/learning_rate": float(trainer.schedule(step - 1)),
         "train/gradient_norm": norm,
         "train/skipped": skipped,
@@ -218,32 +235,6 @@ def _write(
     writer.write_histograms(step, labels)
     writer.write_scalars(step, {name: value for name, value in line.items() if name not in lists})
     writer.flush()
-
-
-def _held_out(
-    trainer: Trainer, config: Mapping[str, Any], state: TrainState
-) -> tuple[dict[str, Any], float | None]:
-    """Loss, mae and skill on every validation frame, by the names they are logged under."""
-    dataset = trainer.examples.dataset
-    ids = dataset.driving_ids("validation")
-    predictions = predict_frames(
-        trainer.network.predict,
-        trainer.network.partition,
-        (state.params, state.batch_stats),
-        trainer.examples,
-        ids,
-        threads=config["loader"]["threads"],
-    )
-    labels = {name: values[ids] for name, values in dataset.labels.items()}
-    scores = metrics.scores_of(trainer.network.heads, predictions, labels)
-    natural = {head: values["natural"] for head, values in scores.items()}
-    skill = metrics.mean_skill(natural)
-    line = {
-        f"validation/{head}/{name}": values[name]
-        for head, values in natural.items()
-        for name in ("loss", "mae", "skill")
-    }
-    return line | {"validation/skill": skill}, skill
 
 
 def _sheets(trainer: Trainer, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 
 from jaxdrive.data import balance
@@ -29,15 +30,15 @@ class Network:
       model: The network.
       partition: How it is spread.
       predict: predict((params, batch_stats), inputs), spread.
-      init: Makes a fresh state.
-      template: Its shapes and dtypes.
+      image_shape: (height, width, channels) of its pictures.
+      template: Shapes and dtypes of its state, that of an optimiser left out.
     """
 
     heads: Mapping[str, Head]
     model: MultiHead
     partition: Partition
     predict: Callable[..., Any]
-    init: Callable[[], TrainState]
+    image_shape: tuple[int, int, int]
     template: TrainState
 
 
@@ -48,14 +49,18 @@ class Trainer:
     Attributes:
       network: See `Network`.
       train_step: train_step(state, batch), spread.
+      init: Makes a fresh state.
       examples: Makes examples of record ids.
+      train_ids: The records to train on.
       plans: By head name, which records it draws.
       schedule: The learning rate by update.
     """
 
     network: Network
     train_step: Callable[..., Any]
+    init: Callable[[], TrainState]
     examples: Examples
+    train_ids: np.ndarray
     plans: Mapping[str, balance.Plan]
     schedule: optax.Schedule
 
@@ -65,16 +70,33 @@ def make_network(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -
     heads = heads_from_config(config["heads"])
     model = make_model(config["model"], list(heads), axis_name=DATA_AXIS)
     partition = make_partition(config["partition"])
-    schedule = make_schedule(config["optim"], config["num_steps"])
-    init = initializer(
+    predict = partition.spread_predict(make_predict_step(model))
+    init = _initializer(config, model, optax.identity(), image_shape)
+    return Network(heads, model, partition, predict, image_shape, jax.eval_shape(init))
+
+
+def _initializer(
+    config: Mapping[str, Any],
+    model: MultiHead,
+    optimizer: optax.GradientTransformation,
+    image_shape: tuple[int, int, int],
+) -> Callable[[], TrainState]:
+    return initializer(
         model,
-        make_optimizer(schedule),
+        optimizer,
         seed=config["seed"],
         image_shape=image_shape,
         scalars=sorted(config["scalars"]),
     )
-    predict = partition.spread_predict(make_predict_step(model))
-    return Network(heads, model, partition, predict, init, jax.eval_shape(init))
+
+
+def make_init(config: Mapping[str, Any], network: Network) -> Callable[[], TrainState]:
+    """A function that makes the fresh state of a run; `config` has its durations in steps."""
+    return _initializer(config, network.model, _optimizer(config), network.image_shape)
+
+
+def _optimizer(config: Mapping[str, Any]) -> optax.GradientTransformation:
+    return make_optimizer(config["optim"], make_schedule(config["optim"], config["num_steps"]))
 
 
 def make_examples(
@@ -107,6 +129,10 @@ def make_examples(
 def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]:
     """The train step of one device; needs no data, so it also checks the settings before any.
 
+    Args:
+      config: With its durations in steps.
+      network: What it trains.
+
     Raises:
       UserError: A setting is unknown, or the batch does not divide among the devices.
     """
@@ -115,7 +141,7 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
     return make_train_step(
         network.model,
         network.heads,
-        make_optimizer(make_schedule(config["optim"], config["num_steps"])),
+        _optimizer(config),
         supervise=config["supervise"],
         passes=resolve_passes(config["passes"]),
         augment=_augment_of(config, network.heads),
@@ -127,8 +153,25 @@ def _augment_of(config: Mapping[str, Any], heads: Mapping[str, Head]) -> Callabl
     return make_augment(settings, heads, seed=config["seed"]) if active(settings) else None
 
 
+def train_ids(config: Mapping[str, Any], dataset: Dataset) -> np.ndarray:
+    """The records to train on, int32, ascending: `data.fraction` of them, drawn by the seed."""
+    ids = dataset.ids("train")
+    count = max(1, round(config["data"]["fraction"] * len(ids)))
+    chosen = np.random.default_rng(config["seed"]).permutation(ids)[:count]
+    return np.sort(chosen)
+
+
+def steps_per_epoch(config: Mapping[str, Any], dataset: Dataset) -> float:
+    """Steps in which every head draws as many frames as there are to train on."""
+    return len(train_ids(config, dataset)) / config["batch_size"]
+
+
 def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     """All that the loop runs.
+
+    Args:
+      config: With its durations in steps.
+      dataset: To train and measure on.
 
     Raises:
       UserError: Settings and data do not fit together.
@@ -142,16 +185,25 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     examples = make_examples(config, dataset, network.heads)
     schedule = make_schedule(config["optim"], config["num_steps"])
     step = make_step(config, network)
+    ids = train_ids(config, dataset)
     plans = balance.make_plans(
         network.heads,
         dataset.labels,
         dataset.cameras,
-        dataset.ids("train"),
+        ids,
         mode=config["balance"],
         seed=config["seed"],
         batch_size=config["batch_size"],
     )
-    return Trainer(network, network.partition.spread_train(step), examples, plans, schedule)
+    return Trainer(
+        network=network,
+        train_step=network.partition.spread_train(step),
+        init=make_init(config, network),
+        examples=examples,
+        train_ids=ids,
+        plans=plans,
+        schedule=schedule,
+    )
 
 
 def resolve_passes(passes: str) -> str:

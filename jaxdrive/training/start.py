@@ -5,7 +5,7 @@ Says at the start what the run has: devices, free memory, data, parameters.
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -18,20 +18,30 @@ from jaxdrive.data.split import SPLITS
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.parts import Trainer, resolve_passes
+from jaxdrive.training.progress import Progress
 from jaxdrive.training.signals import StopRequest
 from jaxdrive.training.state import TrainState
 
 
 def train(
-    trainer: Trainer, config: Mapping[str, Any], workdir: epath.Path, meta: Mapping[str, Any]
-) -> None:
+    trainer: Trainer,
+    config: Mapping[str, Any],
+    workdir: epath.Path,
+    *,
+    meta: Mapping[str, Any],
+    changes: Sequence[str],
+) -> str | None:
     """Trains until `config.num_steps`, from the newest checkpoint in `workdir` on.
 
     Args:
       trainer: Of the configuration.
-      config: Of the run.
+      config: Of the run, with its durations in steps.
       workdir: Its folder; checkpoints, metrics.jsonl and tensorboard/ go there.
       meta: What every checkpoint says of its run: "config", "versions", "dataset_fingerprint".
+      changes: What has changed in the settings since the newest checkpoint, for TensorBoard.
+
+    Returns:
+      Why it stopped early; None where it did not.
 
     Raises:
       StoppedError: By a signal, after a checkpoint.
@@ -42,7 +52,7 @@ def train(
         checkpoint.open_manager(workdir, keep_every=config["keep_every"]) as manager,
         StopRequest() as stop,
     ):
-        state = _first_state(trainer, manager)
+        state, progress = _first_state(trainer, manager)
         step = int(state.step)
         writer = writers.silent_writer()
         if jax.process_index() == 0:
@@ -51,21 +61,32 @@ def train(
                 workdir, heads=heads, num_steps=config["num_steps"], resumed_step=step
             )
         try:
-            loop.run(trainer, config, state, manager=manager, writer=writer, meta=meta, stop=stop)
+            if changes:
+                writer.write_texts(step, {"changes": "  \n".join(changes)})
+            return loop.run(
+                trainer,
+                config,
+                state,
+                manager=manager,
+                writer=writer,
+                meta=meta,
+                progress=progress,
+                stop=stop,
+            )
         finally:
             writer.close()
 
 
-def _first_state(trainer: Trainer, manager: ocp.CheckpointManager) -> TrainState:
+def _first_state(trainer: Trainer, manager: ocp.CheckpointManager) -> tuple[TrainState, Progress]:
     """The state to start from, on the host, so that the devices hold no second one."""
-    network = trainer.network
     restored = checkpoint.restore_latest(
-        manager, network.template, network.partition.state_sharding
+        manager, jax.eval_shape(trainer.init), trainer.network.partition.state_sharding
     )
     if restored is None:
-        return jax.device_get(network.init())
+        return jax.device_get(trainer.init()), Progress()
     logger.info("Going on from the checkpoint of step %d", int(restored.step))
-    return jax.device_get(restored)
+    meta = checkpoint.read_meta(manager) or {}
+    return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
 
 def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:

@@ -209,8 +209,14 @@ class ConsoleWriter(_Writer):
             skills = [
                 f"{head} {_text(scalars[f'validation/{head}/skill'])}" for head in self._heads
             ]
+            balanced = [_text(scalars[f"validation/{head}/balanced_skill"]) for head in self._heads]
             losses = [f"{head} {scalars[f'validation/{head}/loss']:.4f}" for head in self._heads]
-            logger.info("    held out: skill %s | loss %s", " ".join(skills), " ".join(losses))
+            logger.info(
+                "    held out: skill %s | balanced %s | loss %s",
+                " ".join(skills),
+                " ".join(balanced),
+                " ".join(losses),
+            )
 
 
 def _text(skill: float | None) -> str:

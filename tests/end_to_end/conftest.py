@@ -11,9 +11,10 @@ import jax
 import pytest
 from etils import epath
 
+from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.training import checkpoint
-from jaxdrive.training.parts import make_network
+from jaxdrive.training.parts import make_init, make_network
 from jaxdrive.training.writers import read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -37,6 +38,10 @@ TINY = {
     "model.channels": "(4,8,8)",
     "model.batch_norm.use": True,
     "optim.warmup_steps": 4,
+    "augment.flip.probability": 0.5,
+    "augment.shift.sideways": 2,
+    "augment.shift.label_per_pixel.steering": 0.01,
+    "augment.colour_mix.spread": 0.3,
     "drive.tracks": 1,
 }
 
@@ -119,22 +124,23 @@ def steps_saved(workdir: Path) -> list[int]:
     return sorted(int(name) for name in names if name.isdigit())
 
 
-def _network(workdir: Path):
-    config = workdirs.read_config(epath.Path(workdir))
-    return make_network(config, (config["data"]["height"], config["data"]["width"], 3))
+def _network_and_init(workdir: Path):
+    config = durations.resolve(workdirs.read_config(epath.Path(workdir)), 100.0)
+    network = make_network(config, (config["data"]["height"], config["data"]["width"], 3))
+    return network, make_init(config, network)
 
 
 def fresh_state(workdir: Path):
     """The state that the run in `workdir` started from, on the host."""
-    return jax.device_get(_network(workdir).init())
+    return jax.device_get(_network_and_init(workdir)[1]())
 
 
 def final_state(workdir: Path):
     """The state of the newest checkpoint, on the host."""
-    network = _network(workdir)
+    network, init = _network_and_init(workdir)
     with checkpoint.open_manager(epath.Path(workdir), read_only=True) as manager:
         state = checkpoint.restore_latest(
-            manager, network.template, network.partition.state_sharding
+            manager, jax.eval_shape(init), network.partition.state_sharding
         )
     return jax.device_get(state)
 

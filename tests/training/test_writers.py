@@ -146,6 +146,10 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     train |= {"train/waiting_share": 0.25, "train/seconds_left": 125.4}
     held_out = {"validation/steering/loss": 0.1, "validation/brake/loss": 0.0}
     held_out |= {"validation/steering/skill": 0.4567, "validation/brake/skill": None}
+    held_out |= {
+        "validation/steering/balanced_skill": 0.25,
+        "validation/brake/balanced_skill": None,
+    }
     writer.write_scalars(100, train | held_out | {"validation/skill": 0.4567})
     writer.flush()
     writer.close()
@@ -157,6 +161,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
         "step 100/200 | loss 0.5000 | steering 0.3000 | brake 0.2000 | rate 1.0e-03"
         " | 4,321 images/s | waiting for data 25% | 2:05 left",
         "    held out: skill steering 0.457 brake (constant label)"
+        " | balanced 0.250 (constant label)"
         " | loss steering 0.1000 brake 0.0000",
     ]
 
