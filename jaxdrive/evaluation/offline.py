@@ -10,7 +10,7 @@ from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.training import checkpoint, metrics
-from jaxdrive.training.heldout import predict_frames
+from jaxdrive.training.heldout import predict_frames, prediction_rows
 from jaxdrive.training.parts import make_examples, make_network
 
 FILE = "evaluation.json"
@@ -62,6 +62,7 @@ def evaluate(
             variables,
             examples,
             records,
+            batch_size=prediction_rows(config),
             threads=config["loader"]["threads"],
         )
 

@@ -9,12 +9,13 @@ import numpy as np
 
 from jaxdrive.data.loader import Examples, Rows, frame_batches
 from jaxdrive.training import metrics
+from jaxdrive.training.memory import out_of_memory_told
 from jaxdrive.training.parallel import Partition
 from jaxdrive.training.parts import Trainer
 from jaxdrive.training.state import TrainState
 
-# Rows of one prediction step on all devices together, before rounding up to the devices.
-_BATCH_SIZE = 256
+# Rows of one prediction step on all devices together; more are no faster.
+_MAX_ROWS = 256
 _LOGGED = ("loss", "mae", "skill")
 
 
@@ -25,6 +26,7 @@ def predict_frames(
     examples: Examples,
     ids: np.ndarray,
     *,
+    batch_size: int,
     threads: int,
 ) -> dict[str, np.ndarray]:
     """Predicts targets for the records `ids`.
@@ -35,22 +37,41 @@ def predict_frames(
       variables: (params, batch_stats) as `partition.put_state` gives them.
       examples: Makes inputs of record ids.
       ids: int32 [n], n > 0.
+      batch_size: Records predicted at once, rounded up to a multiple of the devices.
       threads: Batches read at once.
 
     Returns:
       By head name, float32 [n] in the order of `ids`, on every process.
+
+    Raises:
+      UserError: Memory does not suffice.
     """
     devices = jax.device_count()
-    batch_size = -(-_BATCH_SIZE // devices) * devices
+    batch_size = -(-batch_size // devices) * devices
     rows = Rows(jax.process_index(), jax.process_count())
-    batches = frame_batches(examples, ids, batch_size=batch_size, rows=rows, threads=threads)
-    parts = [
-        partition.get_rows(predict(variables, partition.put_batch(inputs))) for inputs in batches
-    ]
+    height, width, _ = examples.dataset.image_shape
+    with out_of_memory_told(
+        what=f"predicting {batch_size} pictures of {height} x {width} at once",
+        remedy="Lower --config.batch_size, which prediction follows, or prepare smaller pictures"
+        " (config.data.height, width)",
+    ):
+        batches = frame_batches(examples, ids, batch_size=batch_size, rows=rows, threads=threads)
+        parts = [
+            partition.get_rows(predict(variables, partition.put_batch(inputs)))
+            for inputs in batches
+        ]
     return {
         name: np.concatenate([np.asarray(part[name]) for part in parts])[: len(ids)]
         for name in parts[0]
     }
+
+
+def prediction_rows(config: Mapping[str, Any]) -> int:
+    """Records to predict at once: as many as a step of all heads holds, which memory has room for.
+
+    A prediction keeps no activations for gradients, so it needs less than a step of one head.
+    """
+    return min(_MAX_ROWS, len(config["heads"]) * config["batch_size"])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +98,7 @@ def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> H
         (state.params, state.batch_stats),
         trainer.examples,
         ids,
+        batch_size=prediction_rows(config),
         threads=config["loader"]["threads"],
     )
     labels = {name: values[ids] for name, values in dataset.labels.items()}

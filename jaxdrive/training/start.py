@@ -3,6 +3,7 @@
 Says at the start what the run has: devices, free memory, data, parameters.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,13 +11,13 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
-import psutil
 from clu import parameter_overview
 from etils import epath
 
 from jaxdrive.data.split import SPLITS
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
+from jaxdrive.training.memory import free_memory, out_of_memory_told
 from jaxdrive.training.parts import Trainer, resolve_passes
 from jaxdrive.training.progress import Progress
 from jaxdrive.training.signals import StopRequest
@@ -63,16 +64,17 @@ def train(
         try:
             if changes:
                 writer.write_texts(step, {"changes": "  \n".join(changes)})
-            return loop.run(
-                trainer,
-                config,
-                state,
-                manager=manager,
-                writer=writer,
-                meta=meta,
-                progress=progress,
-                stop=stop,
-            )
+            with _out_of_memory_told(trainer, config):
+                return loop.run(
+                    trainer,
+                    config,
+                    state,
+                    manager=manager,
+                    writer=writer,
+                    meta=meta,
+                    progress=progress,
+                    stop=stop,
+                )
         finally:
             writer.close()
 
@@ -89,6 +91,21 @@ def _first_state(trainer: Trainer, manager: ocp.CheckpointManager) -> tuple[Trai
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
 
+def _out_of_memory_told(
+    trainer: Trainer, config: Mapping[str, Any]
+) -> contextlib.AbstractContextManager[None]:
+    height, width, _ = trainer.network.image_shape
+    heads, batch_size = len(trainer.plans), config["batch_size"]
+    one_pass = resolve_passes(config["passes"]) == "one"
+    return out_of_memory_told(
+        what=f"training with config.batch_size={batch_size} for each of {heads} heads and pictures"
+        f" of {height} x {width}, on {jax.device_count()} {jax.devices()[0].device_kind}",
+        remedy="Lower --config.batch_size"
+        + (", or take --config.passes=separate," if one_pass else "")
+        + " or prepare smaller pictures (config.data.height, width)",
+    )
+
+
 def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
     """Says what the run has to work with."""
     dataset = trainer.examples.dataset
@@ -100,7 +117,7 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         "s" * (len(devices) > 1),
         jax.process_count(),
         "es" * (jax.process_count() > 1),
-        _free_memory(),
+        free_memory(),
     )
     warning = idle_gpu_warning(
         jax.default_backend(),
@@ -127,16 +144,6 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
             trainer.network.template.params, include_stats=False
         ),
     )
-
-
-def _free_memory() -> str:
-    parts = [f"{psutil.virtual_memory().available / 1e9:.1f} GB of memory free"]
-    for device in jax.local_devices():
-        statistics = device.memory_stats() or {}
-        if "bytes_limit" in statistics:
-            free = statistics["bytes_limit"] - statistics["bytes_in_use"]
-            parts.append(f"{free / 1e9:.1f} GB on {device}")
-    return ", ".join(parts)
 
 
 def idle_gpu_warning(backend: str, *, has_gpu: bool, chosen: bool) -> str | None:
