@@ -196,8 +196,9 @@ class ConsoleWriter(_Writer):
         self._num_steps = num_steps
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
-        """Shows losses, skills, learning rate, speed, waiting and time left."""
-        parts = [f"step {step}/{self._num_steps}", f"loss {scalars['train/loss']:.4f}"]
+        """Shows epoch, losses, skills, learning rate, speed, waiting and time left."""
+        parts = [f"step {step}/{self._num_steps}", f"epoch {scalars['train/epoch']:.1f}"]
+        parts.append(f"loss {scalars['train/loss']:.4f}")
         parts += [f"{head} {scalars[f'train/{head}/loss']:.4f}" for head in self._heads]
         parts.append(f"rate {scalars['train/learning_rate']:.1e}")
         parts.append(f"{scalars['train/images_per_second']:,.0f} images/s")

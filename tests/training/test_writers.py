@@ -143,7 +143,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     )
     train = {"train/loss": 0.5, "train/steering/loss": 0.3, "train/brake/loss": 0.2}
     train |= {"train/learning_rate": 1e-3, "train/images_per_second": 4321.0}
-    train |= {"train/waiting_share": 0.25, "train/seconds_left": 125.4}
+    train |= {"train/epoch": 3.14, "train/waiting_share": 0.25, "train/seconds_left": 125.4}
     held_out = {"validation/steering/loss": 0.1, "validation/brake/loss": 0.0}
     held_out |= {"validation/steering/skill": 0.4567, "validation/brake/skill": None}
     held_out |= {
@@ -158,7 +158,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     assert tensorboard(tmp_path / "tensorboard").Scalars("train/loss")[0].value == 0.5
     shown = [record.getMessage() for record in caplog.records]
     assert shown == [
-        "step 100/200 | loss 0.5000 | steering 0.3000 | brake 0.2000 | rate 1.0e-03"
+        "step 100/200 | epoch 3.1 | loss 0.5000 | steering 0.3000 | brake 0.2000 | rate 1.0e-03"
         " | 4,321 images/s | waiting for data 25% | 2:05 left",
         "    held out: skill steering 0.457 brake (constant label)"
         " | balanced 0.250 (constant label)"
