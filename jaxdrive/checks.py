@@ -132,8 +132,8 @@ def _check_split(data: Mapping[str, Any]) -> None:
     shares = data["split"]["validation"] + data["split"]["test"]
     if shares >= 1:
         raise UserError(
-            f"config.data.split.validation and test are {shares:g} together: nothing is left to"
-            " train on, so lower them"
+            f"config.data.split.validation and config.data.split.test are {shares:g} together:"
+            " nothing is left to train on, so lower them"
         )
     if data["on_bad"] not in _ON_BAD:
         raise UserError(

@@ -108,6 +108,8 @@ def test_every_folder_with_a_log_is_a_session_of_its_own(recorded, tmp_path):
         shutil.copytree(recorded, tmp_path / "in" / name)
     shutil.copytree(recorded, tmp_path / "elsewhere")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "in" / "c" / "back").symlink_to(tmp_path / "in")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "a")
     (tmp_path / "in" / "notes").mkdir()
     sessions = read_all(tmp_path / "in")
     assert list(sessions) == ["a", "b/1", "b/2", "c/deep/er", "link"]

@@ -128,10 +128,16 @@ def _folders(config: Mapping[str, Any]) -> list[Path]:
             f"no recording in {path}: {state}. Name one with --config.data.path=DIR, or a dataset"
             " that is prepared with --config.data.prepared=DIR"
         )
-    found = []
+    found, seen = [], set()
     for folder, below, files in os.walk(path, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(folder)
         # Pictures are many, and no place for recordings.
         below[:] = sorted(name for name in below if name != IMAGES)
+        if real in seen:
+            # A link back: frames that came twice could come in two splits.
+            below.clear()
+            continue
+        seen.add(real)
         if LOG in files:
             found.append(Path(folder))
     if not found:
@@ -152,13 +158,16 @@ def _refuse(error: OSError) -> NoReturn:
 def _images_hash(folder: Path) -> str:
     """A hash of the names and sizes of the pictures, and of whether they may be read."""
     lines = []
-    if folder.is_dir():
-        with os.scandir(folder) as entries:
-            lines = sorted(
-                f"{entry.name} {entry.stat().st_size} {os.access(entry.path, os.R_OK)}"
-                for entry in entries
-                if entry.is_file()
-            )
+    try:
+        if folder.is_dir():
+            with os.scandir(folder) as entries:
+                lines = sorted(
+                    f"{entry.name} {entry.stat().st_size} {os.access(entry.path, os.R_OK)}"
+                    for entry in entries
+                    if entry.is_file()
+                )
+    except OSError as error:
+        _refuse(error)
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
