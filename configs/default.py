@@ -99,8 +99,20 @@ def _heads() -> ConfigDict:
 
 def _data() -> ConfigDict:
     data = ConfigDict()
-    # Where recordings come from: "car_racing" drives and records them when they are needed.
+    # Where recordings come from: "car_racing" drives and records them when they are needed,
+    # "udacity" reads those of the Udacity simulator in data.path.
     data.source = "car_racing"
+    # Folder of the recordings, any folders below it included; for car_racing unused.
+    data.path = ""
+    # What to do with a row of a recording that no frame can be made of (no picture, a damaged one,
+    # a label that is no number): "skip" counts and lists it in the dataset's manifest, "fail" ends.
+    data.on_bad = "skip"
+    # Recordings are split in blocks of block_seconds (0 = whole sessions), these shares for
+    # validation and test; frames nearer than gap_seconds to a block of another split are used by
+    # none. car_racing records episodes for each instead.
+    data.split = ConfigDict(
+        {"block_seconds": 0.0, "gap_seconds": 0.0, "validation": 0.1, "test": 0.1}
+    )
     # A prepared dataset to use instead (the folder with manifest.json); "" = prepare one.
     data.prepared = ""
     # Share of the training frames to use: 0.1 for a quick try.

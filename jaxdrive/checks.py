@@ -15,6 +15,10 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "checkpoint_every": (1, None),
     "early_stopping.min_improvement": (0, None),
     "data.fraction": (1e-6, 1),
+    "data.split.block_seconds": (0, 1e9),
+    "data.split.gap_seconds": (0, 3600),
+    "data.split.validation": (0, 1),
+    "data.split.test": (0, 1),
     "data.episodes": (1, 5000),
     "data.validation_episodes": (0, 1000),
     "data.test_episodes": (0, 1000),
@@ -46,10 +50,13 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "drive.tracks": (0, 100),
 }
 _WIDTHS = ("model.channels", "model.common", "model.head")
-_LOCAL = ("data.prepared", "data.dir")
+_LOCAL = ("data.prepared", "data.dir", "data.path")
+# The source that is a simulator, in which a network can drive.
+_SIMULATOR = "car_racing"
 # What a simulator can tell a network at the wheel.
 _DRIVING_SCALARS = ("speed",)
 _BEST_BY = ("natural", "balanced")
+_ON_BAD = ("skip", "fail")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -74,11 +81,14 @@ def check(config: Mapping[str, Any]) -> None:
     for name in _LOCAL:
         if "://" in _field(config, name):
             raise UserError(
-                f"config.{name}={_field(config, name)}: datasets are read from a local folder or a"
+                f"config.{name}={_field(config, name)}: data is read from a local folder or a"
                 " mounted bucket"
             )
+    _check_split(config["data"])
     if config["eval_every"] and not config["data"]["prepared"]:
-        _need(config, "data.validation_episodes", "config.eval_every=0")
+        simulated = config["data"]["source"] == _SIMULATOR
+        field = "data.validation_episodes" if simulated else "data.split.validation"
+        _need(config, field, "config.eval_every=0")
     if config["early_stopping"]["patience"] and not config["eval_every"]:
         raise UserError(
             "config.early_stopping.patience needs held-out measurements: set config.eval_every"
@@ -93,11 +103,41 @@ def check(config: Mapping[str, Any]) -> None:
             f"config.augment.shift.label_per_pixel names {strangers[0]!r}, which is no head: there"
             f" are {', '.join(sorted(config['heads']))}"
         )
+    if config["drive"]["tracks"]:
+        check_driving(config)
+
+
+def check_driving(config: Mapping[str, Any]) -> None:
+    """Looks whether the network of a configuration can drive in the simulator.
+
+    Raises:
+      UserError: It learns from recordings of another world, or needs what the simulator does not
+        tell.
+    """
+    if config["data"]["source"] != _SIMULATOR:
+        raise UserError(
+            f"config.data.source={config['data']['source']!r} has no simulator here to drive in:"
+            " `evaluate` measures it on recordings; train without driving with"
+            " --config.drive.tracks=0"
+        )
     strangers = sorted(set(config["scalars"]) - set(_DRIVING_SCALARS))
-    if config["drive"]["tracks"] and strangers:
+    if strangers:
         raise UserError(
             f"config.scalars.{strangers[0]}: while driving only {', '.join(_DRIVING_SCALARS)} is"
             " known. Leave it out, or train without driving with --config.drive.tracks=0"
+        )
+
+
+def _check_split(data: Mapping[str, Any]) -> None:
+    shares = data["split"]["validation"] + data["split"]["test"]
+    if shares >= 1:
+        raise UserError(
+            f"config.data.split.validation and config.data.split.test are {shares:g} together:"
+            " nothing is left to train on, so lower them"
+        )
+    if data["on_bad"] not in _ON_BAD:
+        raise UserError(
+            f"config.data.on_bad={data['on_bad']!r} is not known: one of {', '.join(_ON_BAD)}"
         )
 
 

@@ -103,7 +103,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     if len(rest) > 1:
         raise UsageError(f"unexpected {rest[1]!r}: after the verb come only --flags")
     config = values["config"].value.to_dict()  # type: ignore[union-attr]
-    for name in ("dir", "prepared"):
+    for name in ("dir", "path", "prepared"):
         if config["data"][name]:
             config["data"][name] = _absolute(config["data"][name])
     others = {name: given[name].value for name in given if name != "config"}
@@ -220,6 +220,8 @@ def run(command: Command) -> int:
     logs.to_console(quiet=jax.process_index() != 0)
     with _plain_system_errors():
         checks.check(command.config)
+        if command.verb == "drive":
+            checks.check_driving(command.config)
         if command.workdir is None:
             _dispatch(command)
         else:

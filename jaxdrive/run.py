@@ -17,7 +17,7 @@ from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data import balance
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.data.prepare import fingerprint, fit_shape
+from jaxdrive.data.prepare import fingerprint, fit_shape, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
@@ -39,8 +39,7 @@ Config = Mapping[str, Any]
 def prepare(config: Config) -> None:
     """Makes the dataset of a configuration where it does not exist."""
     dataset = prepare_dataset(config["data"])
-    frames = ", ".join(f"{len(dataset.ids(split)):,} for {split}" for split in SPLITS)
-    logger.info("Dataset ready in %s: %s", dataset.path, frames)
+    logger.info("Dataset ready in %s: %s", dataset.path, dataset.counts())
 
 
 def train(config: Config, workdir: epath.Path, *, command: str) -> None:
@@ -100,7 +99,10 @@ def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset,
     done = workdirs.read_json(workdir / offline.FILE) or {}
     wanted = {"step": step, "split": "test", "dataset": dataset.manifest["fingerprint"]}
     if not len(dataset.driving_ids("test")):
-        logger.warning("No test frames were recorded: final numbers come from driving alone")
+        logger.warning(
+            "No final numbers: the dataset has no test frames. To get some, %s",
+            remedy(config["data"], "test"),
+        )
     elif any(done.get(name) != value for name, value in wanted.items()):
         _evaluate(config, workdir, step=step, split="test")
 

@@ -4,8 +4,8 @@ import copy
 
 import pytest
 
-from configs import default, quickstart
-from jaxdrive.checks import check
+from configs import default, quickstart, udacity
+from jaxdrive.checks import check, check_driving
 from jaxdrive.errors import UserError
 
 
@@ -21,7 +21,7 @@ def config_with(name: str, value) -> dict:
 
 
 def test_the_shipped_configurations_pass():
-    for module in (default, quickstart):
+    for module in (default, quickstart, udacity):
         check(module.get_config().to_dict())
 
 
@@ -42,6 +42,11 @@ def test_the_shipped_configurations_pass():
         ("data.crop_top", -5),
         ("data.height", 0),
         ("data.noise", float("nan")),
+        ("data.split.block_seconds", -1.0),
+        ("data.split.gap_seconds", float("inf")),
+        ("data.split.validation", 1.5),
+        ("data.split.test", 0.95),
+        ("data.on_bad", "ignore"),
         ("loader.threads", 0),
         ("optim.warmup_steps", -1),
         ("optim.learning_rate", -1e-3),
@@ -63,6 +68,7 @@ def test_the_shipped_configurations_pass():
         ("model.channels", ("a",)),
         ("model.head", (0,)),
         ("data.dir", "gs://bucket/datasets"),
+        ("data.path", "gs://bucket/recordings"),
     ],
 )
 def test_a_value_that_no_run_can_use_is_named(name, value):
@@ -79,3 +85,15 @@ def test_what_only_goes_together_is_checked_together():
     with pytest.raises(UserError, match=r"early_stopping\.patience needs .* config\.eval_every"):
         check(impatient)
     check(config_with("data.test_episodes", 0))
+
+
+def test_a_recording_needs_held_out_blocks_and_no_episodes_nor_tracks():
+    config = udacity.get_config().to_dict()
+    check(config | {"data": config["data"] | {"validation_episodes": 0}})
+    split = config["data"]["split"] | {"validation": 0.0}
+    with pytest.raises(UserError, match=r"data\.split\.validation=0 .* config\.eval_every=0"):
+        check(config | {"data": config["data"] | {"split": split}})
+    with pytest.raises(UserError, match=r"data\.source='udacity' has no simulator .*tracks=0"):
+        check(config | {"drive": {"tracks": 3}})
+    with pytest.raises(UserError, match=r"data\.source='udacity' has no simulator"):
+        check_driving(config)

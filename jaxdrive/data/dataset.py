@@ -18,6 +18,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 
 from jaxdrive.data.frames import DRIVING_CAMERA
 from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE, file_hash
+from jaxdrive.data.split import GAP, SPLITS
 from jaxdrive.errors import UserError
 
 _TEXTS = ("split", "camera", "session", "origin")
@@ -33,7 +34,7 @@ class Dataset:
       path: Its folder.
       manifest: What `manifest.json` says.
       labels: By label name, float32 [N], as recorded.
-      splits: The split's name of every record, [N].
+      splits: The split's name of every record, or `split.GAP`, [N].
       cameras: The camera that saw every record, [N].
       sessions: The session's name of every record, [N].
       times: Seconds since the session's start, float64 [N].
@@ -58,6 +59,12 @@ class Dataset:
     def ids(self, split: str) -> np.ndarray:
         """The records of one split, int32, ascending."""
         return np.flatnonzero(self.splits == split).astype(np.int32)
+
+    def counts(self) -> str:
+        """A line of text: how many frames there are of every split, and between them."""
+        gap = len(self.ids(GAP))
+        between = [f"{gap:,} in the gaps between them"] if gap else []
+        return ", ".join([*(f"{len(self.ids(split)):,} for {split}" for split in SPLITS), *between])
 
     def driving_ids(self, split: str) -> np.ndarray:
         """Those of them that the camera in the middle saw, which is the one that drives.

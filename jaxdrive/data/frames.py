@@ -1,7 +1,9 @@
 """Frame: the one record that every reader of recordings yields; and how its picture is fitted.
 
-Readers stand in `sources/`; writing frames to disk is left to `shards.py`. Driving fits its
-pictures with the same function, so that the network meets the pixels that it was trained on.
+What no frame can be made of is yielded as a BadRow in its place. Readers stand in `sources/`;
+writing frames to disk is left to `shards.py`, what becomes of bad rows to `bad_rows.py`. Driving
+fits its pictures with the same function, so that the network meets the pixels that it was trained
+on.
 """
 
 import dataclasses
@@ -37,19 +39,37 @@ class Frame:
 
 
 @dataclasses.dataclass(frozen=True)
+class BadRow:
+    """A place of a recording of which no frame can be made.
+
+    Attributes:
+      origin: As a frame's.
+      reason: What is wrong, in words that are the same for every row with this fault.
+      detail: What was found there: a file, a value.
+    """
+
+    origin: str
+    reason: str
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
 class Session:
-    """One continuous recording. Frames of a session never part company in a split.
+    """One recording from its start to its end.
 
     Attributes:
       name: Unique within its source.
       split: "train", "validation" or "test" where the source decides it (a simulator records each
         for its purpose); None leaves it to `split.py`.
-      read: Yields the frames in order of time. Picklable: sessions are read by worker processes.
+      read: Yields frames, and a bad row in place of every frame that there should be. Picklable:
+        sessions are read by worker processes.
+      place: Where it is kept, for messages; "" where its name says all.
     """
 
     name: str
     split: str | None
-    read: Callable[[], Iterator[Frame]]
+    read: Callable[[], Iterator[Frame | BadRow]]
+    place: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

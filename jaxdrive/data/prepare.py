@@ -19,14 +19,15 @@ from typing import Any
 
 import filelock
 
-from jaxdrive.data import shards
+from jaxdrive.data import bad_rows, shards
 from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import Fit, Session
-from jaxdrive.data.sources import car_racing
+from jaxdrive.data.sources import car_racing, udacity
+from jaxdrive.data.split import SPLITS, rule_of
 from jaxdrive.errors import UserError
 from jaxdrive.logs import logger, progress_bar
 
-SOURCES = {"car_racing": car_racing}
+SOURCES = {"car_racing": car_racing, "udacity": udacity}
 
 
 def fit_of(data: Mapping[str, Any]) -> Fit:
@@ -95,17 +96,39 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
 def _make(folder: Path, data: Mapping[str, Any]) -> None:
     sessions = _source(data).sessions(data)
     if not any(session.split in (None, "train") for session in sessions):
-        raise UserError("config.data holds no recording to train on: raise data.episodes above 0")
+        raise UserError(f"config.data holds no recording to train on: {remedy(data, 'train')}")
     partial = folder.with_suffix(".incomplete")
     if partial.exists() and not _can_go_on(partial):
         shutil.rmtree(partial)
     partial.mkdir(exist_ok=True)
     _check_room(partial, data)
-    logger.info("Preparing %d sessions in %s", len(sessions), folder)
-    _write_sessions(partial, sessions, fit_of(data))
+    plural = "s" * (len(sessions) > 1)
+    logger.info("Preparing %d session%s in %s", len(sessions), plural, folder)
+    _write_sessions(partial, sessions, data)
     about = {"fingerprint": folder.name} | _about(data)
-    shards.assemble(partial, sessions=len(sessions), fit=fit_of(data), about=about)
+    manifest = shards.assemble(partial, sessions=len(sessions), fit=fit_of(data), about=about)
     partial.rename(folder)
+    _tell(folder, manifest, data)
+
+
+def _tell(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Warns of what a new dataset lacks."""
+    bad = manifest["bad_rows"]
+    if bad["count"]:
+        logger.warning(
+            "Of %d frames, %s. They are left out; the list is bad_rows in %s",
+            bad["count"] + manifest["table"]["rows"],
+            bad_rows.counts(bad),
+            folder / shards.MANIFEST,
+        )
+    for split in SPLITS:
+        if not manifest["frames"][split]:
+            logger.warning("There are no %s frames: %s", split, remedy(data, split))
+
+
+def remedy(data: Mapping[str, Any], split: str) -> str:
+    """What to change where the dataset of `config.data` has no frames of `split`."""
+    return _source(data).remedy(split)
 
 
 def _can_go_on(partial: Path) -> bool:
@@ -126,7 +149,7 @@ def _check_room(folder: Path, data: Mapping[str, Any]) -> None:
         )
 
 
-def _write_sessions(folder: Path, sessions: list[Session], fit: Fit) -> None:
+def _write_sessions(folder: Path, sessions: list[Session], data: Mapping[str, Any]) -> None:
     missing = [
         index for index in range(len(sessions)) if not shards.part_table(folder, index).exists()
     ]
@@ -140,7 +163,15 @@ def _write_sessions(folder: Path, sessions: list[Session], fit: Fit) -> None:
     frames = 0
     try:
         futures = [
-            pool.submit(shards.write_session, folder, index, sessions[index], fit)
+            pool.submit(
+                shards.write_session,
+                folder,
+                index,
+                sessions[index],
+                fit_of(data),
+                rule=rule_of(data),
+                on_bad=data["on_bad"],
+            )
             for index in missing
         ]
         for future in concurrent.futures.as_completed(futures):

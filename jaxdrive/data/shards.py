@@ -10,7 +10,6 @@ consists of. Making the frames is left to `sources/`, the order of work to `prep
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ import pyarrow.parquet as pq
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
 
-from jaxdrive.data.frames import Fit, Frame, Session, fit_image
-from jaxdrive.data.split import SPLITS, split_of
-from jaxdrive.errors import UserError
+from jaxdrive.data import bad_rows
+from jaxdrive.data.frames import BadRow, Fit, Frame, Session, fit_image
+from jaxdrive.data.split import GAP, SPLITS, SplitRule, split_of
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
@@ -38,7 +37,9 @@ _NAME = "jaxdrive"
 _SHARD_BYTES = 256_000_000
 
 
-def write_session(folder: Path, index: int, session: Session, fit: Fit) -> int:
+def write_session(
+    folder: Path, index: int, session: Session, fit: Fit, *, rule: SplitRule, on_bad: str
+) -> int:
     """Writes one session as parts of a dataset that `assemble` later joins.
 
     The row table is written last and renamed into place: a session without one was interrupted
@@ -49,19 +50,23 @@ def write_session(folder: Path, index: int, session: Session, fit: Fit) -> int:
       index: Place of the session in the dataset.
       session: What to read.
       fit: How its pictures become the network's.
+      rule: How it is split where it does not know its split.
+      on_bad: What becomes of rows that no frame can be made of: see `bad_rows.sift`.
 
     Returns:
       The number of frames.
 
     Raises:
-      UserError: The session has no frames.
+      UserError: The session has no frames, or a row is bad and that is an error.
     """
     columns: dict[str, list[Any]] = {}
+    bad: list[BadRow] = []
     for left_over in folder.glob(f"part-{index:05d}-*"):
         left_over.unlink()
-    paths = _write_shards(folder, index, _fitted(session, fit, columns))
-    if not paths:
-        raise UserError(f"session {session.name} holds no frames: remove it from the recordings")
+    frames = bad_rows.sift(session, bad, on_bad=on_bad)
+    paths = _write_shards(folder, index, _fitted(frames, session, fit, rule, columns))
+    bad_rows.check_any_left(session, len(paths), bad)
+    _part_bad_rows(folder, index).write_text(json.dumps(bad_rows.report(bad)))
     table = pa.table(
         {name: pa.array(values, _column_type(name)) for name, values in columns.items()}
     )
@@ -77,6 +82,10 @@ def part_table(folder: Path, index: int) -> Path:
     return folder / f"part-{index:05d}.parquet"
 
 
+def _part_bad_rows(folder: Path, index: int) -> Path:
+    return folder / f"part-{index:05d}-bad.json"
+
+
 def part_shards(folder: Path) -> list[Path]:
     """The shards that wait in `folder` to be joined, in the dataset's order."""
     return sorted(folder.glob("part-*.array_record"))
@@ -88,12 +97,17 @@ def _column_type(name: str) -> pa.DataType:
     return pa.float64() if name == "time" else pa.string()
 
 
-def _fitted(session: Session, fit: Fit, columns: dict[str, list[Any]]) -> Iterator[Frame]:
-    for frame in session.read():
-        _check_labels(frame)
+def _fitted(
+    frames: Iterable[Frame],
+    session: Session,
+    fit: Fit,
+    rule: SplitRule,
+    columns: dict[str, list[Any]],
+) -> Iterator[Frame]:
+    for frame in frames:
         row = {
             "session": session.name,
-            "split": split_of(session),
+            "split": split_of(session, frame.time, rule),
             "time": frame.time,
             "camera": frame.camera,
             "origin": frame.origin,
@@ -101,15 +115,6 @@ def _fitted(session: Session, fit: Fit, columns: dict[str, list[Any]]) -> Iterat
         for name, value in row.items():
             columns.setdefault(name, []).append(value)
         yield dataclasses.replace(frame, image=fit_image(frame.image, fit))
-
-
-def _check_labels(frame: Frame) -> None:
-    broken = [name for name, value in frame.labels.items() if not math.isfinite(value)]
-    if broken:
-        raise UserError(
-            f"{frame.origin}: the label {broken[0]} is {frame.labels[broken[0]]}: mend or remove"
-            " that frame of the recordings"
-        )
 
 
 def _write_shards(folder: Path, index: int, frames: Iterable[Frame]) -> list[Path]:
@@ -182,6 +187,7 @@ def assemble(folder: Path, *, sessions: int, fit: Fit, about: dict[str, Any]) ->
     shards = [_name_shard(part, index) for index, part in enumerate(part_shards(folder))]
     _write_tfds_metadata(folder, _features(image_shape, labels), shards)
     pq.write_table(table, folder / TABLE)
+    bad = _join_bad_rows(folder, sessions)
     for part in parts:
         part.unlink()
     splits = table["split"].to_pylist()
@@ -191,12 +197,22 @@ def assemble(folder: Path, *, sessions: int, fit: Fit, about: dict[str, Any]) ->
         "image_shape": image_shape,
         "labels": labels,
         "sessions": sessions,
-        "frames": {split: splits.count(split) for split in SPLITS},
+        "frames": {split: splits.count(split) for split in (*SPLITS, GAP)},
+        "bad_rows": bad,
         "shards": shards,
         "table": {"file": TABLE, "rows": table.num_rows, "sha256": file_hash(folder / TABLE)},
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1))
     return manifest
+
+
+def _join_bad_rows(folder: Path, sessions: int) -> dict[str, Any]:
+    rows: list[BadRow] = []
+    for index in range(sessions):
+        part = _part_bad_rows(folder, index)
+        rows += [BadRow(**row) for row in json.loads(part.read_text())["list"]]
+        part.unlink()
+    return bad_rows.report(rows)
 
 
 def _name_shard(part: Path, index: int) -> dict[str, Any]:

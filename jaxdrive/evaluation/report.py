@@ -86,7 +86,8 @@ def _content(workdir: epath.Path) -> Json:
     lines = results.read_lines(workdir / "metrics.jsonl")
     heads = results.head_names(content, lines)
     drawn = {head: results.draws(lines, head, content["balance"]) for head in heads}
-    verdict, level = wording.driving_in_words(content["drive"])
+    drives = content["drive"] is not None or _is_to_drive(content["config"] or {})
+    verdict, level = wording.driving_in_words(content["drive"], drives=drives)
     with plots.style():
         pictures = _pictures(content, lines, plots.head_colours(heads), drawn)
     return content | {
@@ -100,6 +101,7 @@ def _content(workdir: epath.Path) -> Json:
         "medians": {key: results.median(lines, key) for key in _SPEED},
         "drawn_shares": {head: plots.percentages(d) for head, d in drawn.items() if d is not None},
         "head_verdicts": _head_verdicts(content["evaluation"], lines, heads),
+        "drives": drives,
         "verdict": verdict,
         "level": level,
         "thresholds": {
@@ -112,6 +114,11 @@ def _content(workdir: epath.Path) -> Json:
         "config_rows": list(_indented_rows(content["config"] or {})),
         "facts": _facts(content["run"] or {}),
     }
+
+
+def _is_to_drive(config: Mapping[str, Any]) -> bool:
+    """Whether the run ends at the wheel: one that learns from recordings has no simulator."""
+    return config.get("drive", {}).get("tracks") != 0
 
 
 _FILES = ("config", "run", "balance", "evaluation", "drive", "drive_steps")

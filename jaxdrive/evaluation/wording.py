@@ -38,8 +38,15 @@ def skill_in_words(skill: float | None) -> tuple[str, str]:
     return "no better than a constant", "poor"
 
 
-def driving_in_words(drive: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Plain words for what drive.json holds (None: not driven), and their level as above."""
+def driving_in_words(drive: Mapping[str, Any] | None, *, drives: bool) -> tuple[str, str]:
+    """Plain words for how a run ends, and their level as above.
+
+    Args:
+      drive: what drive.json holds; None: not driven.
+      drives: whether the run is to drive at all.
+    """
+    if not drives:
+        return "Measured on recorded frames", "unknown"
     if drive is None:
         return "Not driven yet", "unknown"
     if drive["mean"] >= SOLVED_SCORE:

@@ -13,6 +13,7 @@ from flax import linen as nn
 
 from jaxdrive.errors import UserError
 from jaxdrive.models.layers import BatchNorm
+from jaxdrive.models.pilotnet import PilotNet
 from jaxdrive.models.small import SmallNet
 
 
@@ -112,4 +113,12 @@ def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
     return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
 
 
-BACKBONES = {"small": _small}
+def _pilotnet(config: Mapping[str, Any], axis_name: str) -> nn.Module:
+    if config["batch_norm"]["use"]:
+        raise UserError(
+            "config.model.batch_norm.use=True: pilotnet has no batch normalisation, set it to False"
+        )
+    return PilotNet(parent=None)
+
+
+BACKBONES = {"pilotnet": _pilotnet, "small": _small}

@@ -11,6 +11,7 @@ import optax
 from jaxdrive.data import balance
 from jaxdrive.data.dataset import Dataset, ImageReader
 from jaxdrive.data.loader import Examples, Rows, train_batches
+from jaxdrive.data.prepare import remedy
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models.multihead import MultiHead, make_model
@@ -178,8 +179,9 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     """
     if config["eval_every"] and not len(dataset.driving_ids("validation")):
         raise UserError(
-            f"the dataset in {dataset.path} has no validation frames: record some"
-            " (config.data.validation_episodes), or switch measuring off with --config.eval_every=0"
+            f"the dataset in {dataset.path} has no validation frames:"
+            f" {remedy(config['data'], 'validation')}, or switch measuring off with"
+            " --config.eval_every=0"
         )
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)

@@ -14,7 +14,6 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from etils import epath
 
-from jaxdrive.data.split import SPLITS
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.memory import free_memory, out_of_memory_told
@@ -126,9 +125,8 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
     )
     if warning:
         logger.warning("%s", warning)
-    frames = ", ".join(f"{len(dataset.ids(split)):,} for {split}" for split in SPLITS)
     size = sum(shard["bytes"] for shard in dataset.manifest["shards"])
-    logger.info("Frames: %s (%.0f MB in %s)", frames, size / 1e6, dataset.path)
+    logger.info("Frames: %s (%.0f MB in %s)", dataset.counts(), size / 1e6, dataset.path)
     logger.info(
         "Each step: %d heads x %d images, balance %s, supervise %s, %s, %s",
         len(trainer.plans),

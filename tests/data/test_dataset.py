@@ -128,7 +128,8 @@ def test_a_session_that_was_interrupted_is_written_anew(tmp_path):
     other = tmp_path / "part-00001-000.array_record"
     other.write_bytes(b"of another session")
     assert not shards.part_table(tmp_path, 0).exists()
-    assert shards.write_session(tmp_path, 0, session, tiny.FIT) == tiny.SESSIONS[0][0]
+    written = shards.write_session(tmp_path, 0, session, tiny.FIT, rule=tiny.RULE, on_bad="skip")
+    assert written == tiny.SESSIONS[0][0]
     assert shards.part_table(tmp_path, 0).exists()
     assert not stale.exists()
     assert other.exists()
@@ -136,8 +137,8 @@ def test_a_session_that_was_interrupted_is_written_anew(tmp_path):
 
 def test_a_session_without_frames_is_named(tmp_path):
     empty = Session("lap 7", "train", lambda: iter(()))
-    with pytest.raises(UserError, match="session lap 7 holds no frames"):
-        shards.write_session(tmp_path, 0, empty, tiny.FIT)
+    with pytest.raises(UserError, match="session lap 7 holds no usable frame: it is empty"):
+        shards.write_session(tmp_path, 0, empty, tiny.FIT, rule=tiny.RULE, on_bad="skip")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from jaxdrive.data.dataset import ImageReader
 from jaxdrive.data.frames import fit_image
 from jaxdrive.data.prepare import fingerprint, prepare
 from jaxdrive.data.sources import car_racing
+from jaxdrive.data.split import rule_of
 from jaxdrive.errors import UserError
 
 # Prepares, or waits with its workers alive once the first session is written.
@@ -44,6 +45,8 @@ def settings(folder: Path, **changes):
     """config.data for three episodes of ten frames."""
     return {
         "source": "car_racing",
+        "on_bad": "skip",
+        "split": {"block_seconds": 0.0, "gap_seconds": 0.0, "validation": 0.1, "test": 0.1},
         "prepared": "",
         "dir": str(folder),
         "episodes": 1,
@@ -78,7 +81,14 @@ def write_parts(data, indices) -> Path:
     partial.mkdir()
     sessions = car_racing.sessions(data)
     for index in indices:
-        shards.write_session(partial, index, sessions[index], preparing.fit_of(data))
+        shards.write_session(
+            partial,
+            index,
+            sessions[index],
+            preparing.fit_of(data),
+            rule=rule_of(data),
+            on_bad=data["on_bad"],
+        )
     return partial
 
 
@@ -89,7 +99,12 @@ def no_recording(*_, **__):
 def test_frames_are_the_expert_s_and_fitted(prepared):
     data = settings(prepared.path.parent)
     assert prepared.path.name == fingerprint(data)
-    assert prepared.manifest["frames"] == {"train": 10, "validation": 10, "test": 10}
+    assert prepared.manifest["frames"] == {
+        "train": 10,
+        "validation": 10,
+        "test": 10,
+        "gap": 0,
+    }
     assert prepared.manifest["settings"]["noise"] == 0.2
     assert prepared.splits.tolist() == [
         *["train"] * 10,
@@ -121,6 +136,8 @@ def test_what_is_made_is_opened_without_recording_again(prepared, monkeypatch):
     ("change", "shared"),
     [
         ({"dir": "elsewhere"}, True),
+        ({"on_bad": "fail"}, True),
+        ({"split": {}}, True),
         ({"episodes": 2}, False),
         ({"validation_episodes": 0}, False),
         ({"test_episodes": 2}, False),
@@ -231,7 +248,7 @@ def test_settings_that_cannot_be_prepared_are_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_write_sessions", no_recording)
     with pytest.raises(UserError, match=r"config\.data\.source='cows' is not known: one of car_r"):
         prepare(settings(tmp_path, source="cows"))
-    with pytest.raises(UserError, match=r"no recording to train on: raise data\.episodes"):
+    with pytest.raises(UserError, match=r"no recording to train on: raise config\.data\.episodes"):
         prepare(settings(tmp_path, episodes=0))
     assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
 

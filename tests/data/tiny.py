@@ -10,10 +10,12 @@ import numpy as np
 from jaxdrive.data import shards
 from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
+from jaxdrive.data.split import SplitRule
 from jaxdrive.heads import Bins, Head
 
 HEIGHT, WIDTH = 6, 8
 FIT = Fit(crop_top=0, crop_bottom=0, height=HEIGHT, width=WIDTH)
+RULE = SplitRule(block_seconds=0.0, gap_seconds=0.0, validation=0.1, test=0.1)
 LABELS = ("steering", "throttle", "speed")
 CAMERAS = ("center", "left", "right")
 # Frames of the sessions "a", "b", ..., and the split of each.
@@ -91,7 +93,7 @@ def write(folder: Path, sessions: Sequence[Session]) -> Path:
     """Writes a dataset without the processes and locks of `prepare`."""
     folder.mkdir()
     for index, session in enumerate(sessions):
-        shards.write_session(folder, index, session, FIT)
+        shards.write_session(folder, index, session, FIT, rule=RULE, on_bad="skip")
     shards.assemble(folder, sessions=len(sessions), fit=FIT, about={"fingerprint": "tiny"})
     return folder
 

@@ -300,6 +300,17 @@ def test_a_missing_file_costs_one_line(whole, tmp_path, missing):
     assert f"held-out skill, brake {wording.NO_SKILL}" in text
 
 
+def test_a_run_that_is_not_to_drive_is_not_asked_to(tmp_path):
+    workdir = fill(epath.Path(tmp_path), leave_out={"drive.json", "drive_steps.json", "drive.mp4"})
+    config = json.loads((workdir / "config.json").read_text())
+    (workdir / "config.json").write_text(json.dumps(config | {"drive": {"tracks": 0}}))
+    page = Page(report.write_report(workdir).read_text())
+    assert "Measured on recorded frames" in page.text
+    assert "launch.py drive" not in page.text
+    assert "Scores on unseen tracks" not in page.text
+    assert "held-out skill, steering +0.81 learned" in page.text
+
+
 def test_an_empty_workdir_gets_a_page_of_hints(tmp_path):
     text = Page(report.write_report(epath.Path(tmp_path)).read_text()).text
     assert "Not driven yet" in text

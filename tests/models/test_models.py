@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from configs import quickstart
+from configs import quickstart, udacity
 from jaxdrive.errors import UserError
 from jaxdrive.models.layers import BatchNorm
 from jaxdrive.models.multihead import make_model
+from jaxdrive.models.pilotnet import least_size
 
 HEADS = ("brake", "steering", "throttle")
 
@@ -36,6 +37,36 @@ def test_the_quickstart_s_network_has_the_size_that_is_documented():
     variables = quickstart_model().init(jax.random.key(0), inputs_of(1), train=False)
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == 178_275
     assert {leaf.dtype for leaf in jax.tree.leaves(variables)} == {np.dtype("float32")}
+
+
+def pilotnet(height: int, width: int, **changes):
+    model = make_model(
+        udacity.get_config().model.to_dict() | changes, ["steering"], axis_name="data"
+    )
+    image = np.zeros((1, height, width, 3), np.uint8)
+    return jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": image}, train=False))
+
+
+def test_pilotnet_has_the_size_that_was_published():
+    params = pilotnet(66, 200)["params"]
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 252_219
+    kernels = [params["backbone"][f"Conv_{index}"]["kernel"].shape for index in range(5)]
+    assert kernels == [
+        (5, 5, 3, 24),
+        (5, 5, 24, 36),
+        (5, 5, 36, 48),
+        (3, 3, 48, 64),
+        (3, 3, 64, 64),
+    ]
+
+
+def test_pilotnet_names_the_least_picture_and_takes_it():
+    assert pilotnet(least_size(), least_size())["params"]["common_0"]["kernel"].shape == (64, 100)
+    for height, width in ((least_size() - 1, 200), (66, least_size() - 1)):
+        with pytest.raises(UserError, match=rf"at least 61x61, found {height}x{width}: raise"):
+            pilotnet(height, width)
+    with pytest.raises(UserError, match=r"batch_norm\.use=True: pilotnet has no"):
+        pilotnet(66, 200, batch_norm={"use": True})
 
 
 def test_heads_see_the_rows_that_they_are_given():
@@ -97,5 +128,5 @@ def test_batch_norm_equals_the_stock_layer_group_by_group(groups):
 
 def test_an_unknown_backbone_is_refused():
     config = quickstart.get_config().model.to_dict() | {"backbone": "big"}
-    with pytest.raises(UserError, match=r"config\.model\.backbone='big'.*small"):
+    with pytest.raises(UserError, match=r"config\.model\.backbone='big'.*pilotnet.*small"):
         make_model(config, HEADS, axis_name="data")

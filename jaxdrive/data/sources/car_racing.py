@@ -49,6 +49,11 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
     ]
 
 
+def remedy(split: str) -> str:
+    """What to do where a dataset of this source has no frames of `split`."""
+    return f"raise config.data.{'' if split == 'train' else f'{split}_'}episodes"
+
+
 def _read(*, seed: int, noise: float, action_repeat: int, max_steps: int) -> Iterator[Frame]:
     from jaxdrive.simulators import recorder
 

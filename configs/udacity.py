@@ -1,0 +1,49 @@
+r"""A recording of the Udacity simulator: PilotNet learns to steer from three cameras.
+
+Command:
+  python launch.py train --config=configs/udacity.py --config.data.path=DIR --workdir=runs/udacity
+
+DIR holds driving_log.csv and IMG, or folders with them.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The default configuration with the simulator's pictures, in blocks of time, and PilotNet."""
+    config = default.get_config()
+    config.num_steps = 600
+    config.log_every = 20
+    config.eval_every = 100
+    config.checkpoint_every = 100
+    # Most frames go straight on: what matters is how the others are steered.
+    config.best_by = "balanced"
+    # The recorded speed would tell the network how the same driver pressed the pedals just before.
+    config.scalars = ConfigDict()
+    # There is no simulator of this world here.
+    config.drive.tracks = 0
+
+    config.data.source = "udacity"
+    # Sky above, bonnet below.
+    config.data.crop_top = 70
+    config.data.crop_bottom = 25
+    config.data.height = 66
+    config.data.width = 200
+    # People record in few long sessions: short blocks show every split all of the track.
+    config.data.split.block_seconds = 5.0
+    config.data.split.gap_seconds = 1.0
+    config.data.split.validation = 0.2
+    config.data.split.test = 0.2
+
+    config.model.backbone = "pilotnet"
+    config.model.common = (100,)
+    config.model.head = (50, 10)
+
+    config.augment.flip.probability = 0.5
+    config.augment.shift.sideways = 10
+    config.augment.shift.along = 3
+    config.augment.shift.label_per_pixel.steering = 0.004
+    config.augment.brightness.spread = 0.3
+    return config

@@ -1,0 +1,87 @@
+"""Whatever the recording: held-out frames stay away from training ones, and nothing moves later."""
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from jaxdrive.data.frames import Session
+from jaxdrive.data.split import GAP, SPLITS, SplitRule, split_of
+
+seconds = st.floats(0, 30, allow_nan=False)
+rules = st.builds(
+    SplitRule,
+    block_seconds=st.floats(0.1, 20),
+    gap_seconds=seconds,
+    validation=st.floats(0.05, 0.4),
+    test=st.floats(0.05, 0.4),
+)
+times = st.lists(st.floats(0, 500), min_size=1, max_size=60).map(sorted)
+
+
+def session(name: str, split: str | None = None) -> Session:
+    return Session(name, split, lambda: iter(()))
+
+
+def splits_of(name: str, moments, rule: SplitRule) -> np.ndarray:
+    return np.array([split_of(session(name), time, rule) for time in moments])
+
+
+@given(st.text(max_size=5), times, rules)
+@settings(max_examples=200, deadline=None)
+def test_frames_of_different_splits_are_a_gap_apart(name, moments, rule):
+    found = splits_of(name, moments, rule)
+    assert set(found) <= {*SPLITS, GAP}
+    for split in SPLITS:
+        for other in set(SPLITS) - {split}:
+            here, there = (np.array(moments)[found == s] for s in (split, other))
+            # A rounding error is no leak.
+            assert not (np.abs(here[:, None] - there) < rule.gap_seconds - 1e-9).any()
+
+
+@given(st.text(max_size=5), times, rules)
+@settings(max_examples=100, deadline=None)
+def test_only_frames_near_another_split_are_left_out(name, moments, rule):
+    """In the middle of a block that is longer than two gaps, every frame has a split."""
+    assume(rule.block_seconds > 2 * rule.gap_seconds + 0.01)
+    found = splits_of(name, moments, rule)
+    into = np.mod(moments, rule.block_seconds)
+    inner = (into > rule.gap_seconds + 1e-6) & (into < rule.block_seconds - rule.gap_seconds - 1e-6)
+    assert GAP not in found[inner]
+    without = SplitRule(rule.block_seconds, 0.0, rule.validation, rule.test)
+    kept = found != GAP
+    assert (splits_of(name, moments, without)[kept] == found[kept]).all()
+
+
+@given(st.text(max_size=5), seconds, rules)
+@settings(max_examples=50, deadline=None)
+def test_without_blocks_a_session_is_in_one_split(name, time, rule):
+    whole = SplitRule(0.0, rule.gap_seconds, rule.validation, rule.test)
+    assert len(set(splits_of(name, [0.0, time, 10 * time], whole))) == 1
+
+
+@given(st.sampled_from(SPLITS), seconds, rules)
+@settings(max_examples=20, deadline=None)
+def test_a_split_that_the_source_decided_stands(split, time, rule):
+    assert split_of(session("a", split), time, rule) == split
+
+
+@pytest.mark.parametrize("block_seconds", [0.0, 5.0])
+def test_shares_are_those_that_were_asked_for(block_seconds):
+    rule = SplitRule(block_seconds, 0.0, validation=0.2, test=0.1)
+    if block_seconds:
+        found = splits_of("a", np.arange(4000) * block_seconds, rule)
+    else:
+        found = np.array([split_of(session(f"lap {n}"), 1.0, rule) for n in range(4000)])
+    for split, share in {"train": 0.7, "validation": 0.2, "test": 0.1}.items():
+        # Four standard deviations of so many draws.
+        assert (found == split).mean() == pytest.approx(share, abs=0.03)
+
+
+def test_where_frames_go_is_fixed_for_good():
+    """Prepared datasets and reported numbers stand on it."""
+    rule = SplitRule(5.0, 1.0, validation=0.2, test=0.2)
+    found = splits_of(".", np.arange(0.5, 60), rule).tolist()
+    letters = {"train": "r", "validation": "v", "test": "t", GAP: "-"}
+    told = "".join(letters[split] for split in found)
+    assert told == "rrrr--ttt--vvv--rrrrrrrrrrrrr--ttt--rrr--ttt--rrr--ttttttttt"
