@@ -103,16 +103,10 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, H, W, C] to the same shape and dtype."""
-        height, width, channels = x.shape[1:]
-        kernel = _kernel(self, (3, 3, 1, channels), x.dtype)
+        kernel = _kernel(self, (3, 3, 1, x.shape[-1]), x.dtype)
         if _resolve(self.formulation) == "stock":
-            return _stock_conv(x, kernel, groups=channels)
-        padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-        total = jnp.zeros_like(x)
-        for row, column in itertools.product(range(3), range(3)):
-            shifted = padded[:, row : row + height, column : column + width]
-            total += shifted * kernel[row : row + 1, column : column + 1]
-        return total
+            return _stock_conv(x, kernel, groups=x.shape[-1])
+        return _shifted_products(x, kernel)
 
 
 class PointwiseConv(nn.Module):
@@ -154,6 +148,16 @@ def _kernel(layer: nn.Module, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.A
     """The parameter "kernel" with the shape and the first values of `nn.Conv`'s."""
     kernel: jax.Array = layer.param("kernel", KERNEL_INIT, shape, jnp.float32)
     return kernel.astype(dtype)
+
+
+def _shifted_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    total = jnp.zeros_like(x)
+    for row, column in itertools.product(range(3), range(3)):
+        shifted = padded[:, row : row + height, column : column + width]
+        total += shifted * kernel[row : row + 1, column : column + 1]
+    return total
 
 
 def _stock_conv(
