@@ -37,7 +37,7 @@ def random_batch(config: Any, batch_size: int) -> dict[str, Any]:
         name: {
             "inputs": {
                 "image": generator.integers(0, 256, shape, np.uint8),
-                "speed": generator.random(batch_size, np.float32),
+                **{scalar: generator.random(batch_size, np.float32) for scalar in config.scalars},
             },
             "labels": {name: generator.random(batch_size, np.float32)},
             "record": np.arange(batch_size, dtype=np.int32),

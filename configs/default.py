@@ -176,10 +176,15 @@ def _augment() -> ConfigDict:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
+    # "small", or "xception".
     model.backbone = "small"
-    # Output channels of the backbone's convolutions, each of which halves the picture.
+    # What the backbone computes in, "float32" or "bfloat16"; parameters, statistics of batches,
+    # heads and losses stay float32.
+    model.compute_dtype = "float32"
+    # Output channels of the small backbone's convolutions, each of which halves the picture.
     model.channels = (16, 32, 64)
-    # Batch normalisation after convolutions; sync = statistics over all devices together.
+    # Batch normalisation after convolutions (xception always has it); sync = statistics over all
+    # devices together.
     model.batch_norm = ConfigDict({"use": False, "sync": True, "momentum": 0.99, "epsilon": 1e-3})
     # Widths of the dense layers common to all heads, and of each head's own before its output.
     model.common = (64,)

@@ -24,14 +24,26 @@ from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import offline
+from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
 from jaxdrive.logs import logger
+from jaxdrive.models import overview
 from jaxdrive.training import checkpoint, start
-from jaxdrive.training.parts import Trainer, make_network, make_step, make_trainer, steps_per_epoch
+from jaxdrive.training.parts import (
+    Network,
+    Trainer,
+    make_network,
+    make_step,
+    make_trainer,
+    steps_per_epoch,
+)
 
 DRIVE_FILE = "drive.json"
 AGES_FILE = "drive_steps.json"
 BALANCE_FILE = "balance.json"
+MODEL_FILE = "model.json"
+MODEL_TABLE = "model.txt"
+MODEL_PICTURE = "model.png"
 
 Config = Mapping[str, Any]
 
@@ -225,6 +237,7 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
             mode=config["balance"],
         )
         workdirs.write_json(workdir / BALANCE_FILE, planned)
+        _describe_model(network, config, workdir)
     workdirs.describe_run(
         workdir,
         command=command,
@@ -238,6 +251,15 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
             "bytes": sum(shard["bytes"] for shard in dataset.manifest["shards"]),
         },
     )
+
+
+def _describe_model(network: Network, config: Config, workdir: epath.Path) -> None:
+    found = overview.overview(
+        network.model, image_shape=network.image_shape, scalars=sorted(config["scalars"])
+    )
+    workdirs.write_json(workdir / MODEL_FILE, found)
+    (workdir / MODEL_TABLE).write_text("\n".join(overview.table(found)) + "\n")
+    (workdir / MODEL_PICTURE).write_bytes(architecture_png(found))
 
 
 def _show(lines: Iterable[str]) -> None:

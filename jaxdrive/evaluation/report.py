@@ -20,6 +20,7 @@ from etils import epath
 from matplotlib.figure import Figure
 
 from jaxdrive.evaluation import plots, results, wording
+from jaxdrive.evaluation.architecture import architecture
 from jaxdrive.evaluation.results import Json
 
 
@@ -27,9 +28,9 @@ def write_report(workdir: epath.Path) -> epath.Path:
     """Writes `report.html` into the workdir, replacing the last one only when the new one is whole.
 
     Args:
-      workdir: directory of a run, local or in a bucket. Of config.json, run.json, metrics.jsonl,
-        balance.json, evaluation.json, drive.json, drive_steps.json and drive.mp4 any may be
-        missing; the page then says which command makes what it cannot show.
+      workdir: directory of a run, local or in a bucket. Of config.json, run.json, model.json,
+        metrics.jsonl, balance.json, evaluation.json, drive.json, drive_steps.json and drive.mp4 any
+        may be missing; the page then says which command makes what it cannot show.
 
     Returns:
       The path of the page: one file without references to others, videos and pictures inside.
@@ -90,6 +91,7 @@ def _content(workdir: epath.Path) -> Json:
     verdict, level = wording.driving_in_words(content["drive"], drives=drives)
     with plots.style():
         pictures = _pictures(content, lines, plots.head_colours(heads), drawn)
+        pictures["model"] = _model_picture(content["model"])
     return content | {
         "name": workdir.name,
         "commands": {
@@ -121,7 +123,7 @@ def _is_to_drive(config: Mapping[str, Any]) -> bool:
     return config.get("drive", {}).get("tracks") != 0
 
 
-_FILES = ("config", "run", "balance", "evaluation", "drive", "drive_steps")
+_FILES = ("config", "run", "model", "balance", "evaluation", "drive", "drive_steps")
 _SPEED = ("train/images_per_second", "train/waiting_share")
 
 
@@ -207,6 +209,14 @@ def _speed_figures(lines: Sequence[Json]) -> list[Figure]:
 def _picture(figure: Figure) -> Picture:
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     return Picture(plots.svg_data_uri(figure), "Plot: " + "; ".join(titles))
+
+
+def _model_picture(model: Mapping[str, Any] | None) -> list[Picture]:
+    if model is None:
+        return []
+    return [
+        Picture(plots.svg_data_uri(architecture(model)), "The network from its inputs to its heads")
+    ]
 
 
 def _video_uri(path: epath.Path) -> str | None:

@@ -1,8 +1,17 @@
-"""Layers that Flax does not have in the form needed here."""
+"""Layers that Flax does not have in the form needed here.
+
+A layer computes in the dtype of its input and keeps its parameters in float32, or in what they were
+cast to.
+"""
+
+import itertools
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+# As Keras draws first kernels (Glorot and Bengio, 2010).
+KERNEL_INIT = nn.initializers.glorot_uniform()
 
 
 class BatchNorm(nn.Module):
@@ -12,7 +21,8 @@ class BatchNorm(nn.Module):
     normalised by its own mean and variance, and the moving averages take the groups in order, so
     that one pass over all heads equals separate passes one after the other.
 
-    Statistics keep the dtype that they were restored or cast to (Flax's own layer forces float32).
+    Statistics are computed and kept in the parameters' dtype, also where the input is bfloat16
+    (Flax's own layer forces float32, under float64 too).
 
     Attributes:
       momentum: Share of a moving average that one update keeps.
@@ -36,7 +46,7 @@ class BatchNorm(nn.Module):
                 "batch_stats", "variance", jnp.ones, (channels,), jnp.float32
             ),
         }
-        grouped = x.reshape(groups, -1, channels)
+        grouped = x.reshape(groups, -1, channels).astype(scale.dtype)
         if train:
             mean = self._average(grouped.mean(axis=1, keepdims=True))
             variance = self._average(jnp.square(grouped - mean).mean(axis=1, keepdims=True))
@@ -45,7 +55,8 @@ class BatchNorm(nn.Module):
         else:
             mean, variance = (value.value.reshape(1, 1, -1) for value in moving.values())
         factor = jax.lax.rsqrt(variance + self.epsilon) * scale.reshape(1, 1, -1)
-        return ((grouped - mean) * factor + bias.reshape(1, 1, -1)).reshape(x.shape)
+        normalised = (grouped - mean) * factor + bias.reshape(1, 1, -1)
+        return normalised.reshape(x.shape).astype(x.dtype)
 
     def _move(self, moving: nn.Variable, now: jax.Array) -> None:
         """Takes the statistics of every group, [groups, 1, C], into a moving average, in order."""
@@ -57,3 +68,104 @@ class BatchNorm(nn.Module):
         if self.axis_name is None or self.is_initializing():
             return value
         return jax.lax.pmean(value, self.axis_name)
+
+
+class SeparableConv(nn.Module):
+    """A 3x3 convolution of every channel by itself, then a 1x1 convolution; without biases.
+
+    Attributes:
+      features: Output channels.
+      formulation: One of `FORMULATIONS`, or "auto" for the faster one on this platform.
+    """
+
+    features: int
+    formulation: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, H, W, C] to [n, H, W, features], padded with zeros."""
+        x = DepthwiseConv(self.formulation, name="depthwise")(x)
+        return PointwiseConv(self.features, formulation=self.formulation, name="pointwise")(x)
+
+
+class DepthwiseConv(nn.Module):
+    """A 3x3 convolution of every channel by itself, with stride 1, zero padding and no bias.
+
+    As "products" it is nine shifted copies of the picture, each multiplied by one weight of every
+    channel, and summed.
+
+    Attributes:
+      formulation: One of `FORMULATIONS`, or "auto".
+    """
+
+    formulation: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, H, W, C] to the same shape and dtype."""
+        kernel = _kernel(self, (3, 3, 1, x.shape[-1]), x.dtype)
+        if _resolve(self.formulation) == "stock":
+            return _stock_conv(x, kernel, groups=x.shape[-1])
+        return _shifted_products(x, kernel)
+
+
+class PointwiseConv(nn.Module):
+    """A 1x1 convolution without bias: as "products", one matrix product over all pixels.
+
+    Attributes:
+      features: Output channels.
+      stride: Takes every so many-th row and column.
+      formulation: One of `FORMULATIONS`, or "auto".
+    """
+
+    features: int
+    stride: int = 1
+    formulation: str = "auto"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Maps [n, H, W, C] to [n, ceil(H / stride), ceil(W / stride), features]."""
+        kernel = _kernel(self, (1, 1, x.shape[-1], self.features), x.dtype)
+        if _resolve(self.formulation) == "stock":
+            return _stock_conv(x, kernel, stride=self.stride)
+        x = x[:, :: self.stride, :: self.stride]
+        flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
+        return flat.reshape(*x.shape[:-1], self.features)
+
+
+# "stock": XLA's own convolution. "products": products and sums, the same numbers.
+FORMULATIONS = ("stock", "products")
+
+
+def _resolve(formulation: str) -> str:
+    """What "auto" means here: measured on CPU (benchmarks/results/xception.md), stock elsewhere."""
+    if formulation != "auto":
+        return formulation
+    return "products" if jax.default_backend() == "cpu" else "stock"
+
+
+def _kernel(layer: nn.Module, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
+    """The parameter "kernel" with the shape and the first values of `nn.Conv`'s."""
+    kernel: jax.Array = layer.param("kernel", KERNEL_INIT, shape, jnp.float32)
+    return kernel.astype(dtype)
+
+
+def _shifted_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    height, width = x.shape[1:3]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    total = jnp.zeros_like(x)
+    for row, column in itertools.product(range(3), range(3)):
+        shifted = padded[:, row : row + height, column : column + width]
+        total += shifted * kernel[row : row + 1, column : column + 1]
+    return total
+
+
+def _stock_conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 1) -> jax.Array:
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (stride, stride),
+        "SAME",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )

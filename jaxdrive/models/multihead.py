@@ -4,7 +4,7 @@ What an input or a head means is left to `heads.py` and the loader: here are onl
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -15,20 +15,27 @@ from jaxdrive.errors import UserError
 from jaxdrive.models.layers import BatchNorm
 from jaxdrive.models.pilotnet import PilotNet
 from jaxdrive.models.small import SmallNet
+from jaxdrive.models.xception import Xception
+
+# float32 stands for the parameters' own dtype, which only tests change.
+COMPUTE_DTYPES = ("float32", "bfloat16")
 
 
 class MultiHead(nn.Module):
     """A backbone whose features, joined by scalar inputs, feed a common part and then each head.
 
     Attributes:
-      backbone: Maps (pictures, train, groups) to features [n, F].
+      backbone: Maps (pictures, train, groups) to features [n, F]; computes in the dtype of the
+        pictures, whatever that of its parameters is.
       common: Widths of the common dense layers.
       heads: By head name, the widths of its dense layers before the linear output.
+      compute_dtype: One of `COMPUTE_DTYPES`, what the backbone computes in.
     """
 
     backbone: nn.Module
     common: Sequence[int]
     heads: Mapping[str, Sequence[int]]
+    compute_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -53,7 +60,10 @@ class MultiHead(nn.Module):
         """
         dtype = self._parameter_dtype()
         image = inputs["image"].astype(dtype) / jnp.asarray(127.5, dtype) - jnp.asarray(1, dtype)
-        features = self.backbone(image, train=train, groups=groups)
+        if self.compute_dtype != "float32":
+            image = image.astype(self.compute_dtype)
+        # Few numbers from here on: bfloat16 would cost accuracy and save nothing.
+        features = self.backbone(image, train=train, groups=groups).astype(dtype)
         scalars = [
             inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"
         ]
@@ -81,35 +91,33 @@ def make_model(config: Mapping[str, Any], heads: Sequence[str], *, axis_name: st
     """The network of `config.model`.
 
     Args:
-      config: `config.model`: backbone, channels, batch_norm, common, head.
+      config: `config.model`.
       heads: Names of the heads.
       axis_name: The device axis over which batch statistics are averaged.
 
     Raises:
-      UserError: The backbone is unknown.
+      UserError: The backbone or the dtype is unknown.
     """
     if config["backbone"] not in BACKBONES:
         raise UserError(
             f"config.model.backbone={config['backbone']!r} is not known:"
             f" one of {', '.join(BACKBONES)}"
         )
+    if config["compute_dtype"] not in COMPUTE_DTYPES:
+        raise UserError(
+            f"config.model.compute_dtype={config['compute_dtype']!r} is not known:"
+            f" one of {', '.join(COMPUTE_DTYPES)}"
+        )
     return MultiHead(
         backbone=BACKBONES[config["backbone"]](config, axis_name),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
+        compute_dtype=config["compute_dtype"],
     )
 
 
 def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    normalisation = config["batch_norm"]
-    batch_norm = None
-    if normalisation["use"]:
-        batch_norm = functools.partial(
-            BatchNorm,
-            momentum=normalisation["momentum"],
-            epsilon=normalisation["epsilon"],
-            axis_name=axis_name if normalisation["sync"] else None,
-        )
+    batch_norm = _batch_norm(config, axis_name) if config["batch_norm"]["use"] else None
     return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
 
 
@@ -121,4 +129,23 @@ def _pilotnet(config: Mapping[str, Any], axis_name: str) -> nn.Module:
     return PilotNet(parent=None)
 
 
-BACKBONES = {"pilotnet": _pilotnet, "small": _small}
+def _xception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
+    if not config["batch_norm"]["use"]:
+        raise UserError(
+            "config.model.backbone='xception' does not train without batch normalisation: set"
+            " config.model.batch_norm.use=True"
+        )
+    return Xception(batch_norm=_batch_norm(config, axis_name), parent=None)
+
+
+def _batch_norm(config: Mapping[str, Any], axis_name: str) -> Callable[..., BatchNorm]:
+    settings = config["batch_norm"]
+    return functools.partial(
+        BatchNorm,
+        momentum=settings["momentum"],
+        epsilon=settings["epsilon"],
+        axis_name=axis_name if settings["sync"] else None,
+    )
+
+
+BACKBONES = {"small": _small, "pilotnet": _pilotnet, "xception": _xception}

@@ -27,7 +27,7 @@ class PilotNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
-        """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F].
+        """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F] of their dtype.
 
         Raises:
           UserError: The pictures are too small.
@@ -40,5 +40,8 @@ class PilotNet(nn.Module):
             )
         x = image
         for channels, size, stride in _CONVOLUTIONS:
-            x = nn.relu(nn.Conv(channels, (size, size), strides=stride, padding="VALID")(x))
+            convolution = nn.Conv(
+                channels, (size, size), strides=stride, padding="VALID", dtype=image.dtype
+            )
+            x = nn.relu(convolution(x))
         return x.reshape(x.shape[0], -1)

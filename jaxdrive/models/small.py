@@ -21,11 +21,17 @@ class SmallNet(nn.Module):
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
-        """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F]."""
+        """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F] of their dtype."""
         x = image
         for index, channels in enumerate(self.channels):
             size = 5 if index == 0 else 3
-            x = nn.Conv(channels, (size, size), strides=2, use_bias=self.batch_norm is None)(x)
+            x = nn.Conv(
+                channels,
+                (size, size),
+                strides=2,
+                use_bias=self.batch_norm is None,
+                dtype=image.dtype,
+            )(x)
             if self.batch_norm is not None:
                 x = self.batch_norm()(x, train=train, groups=groups)
             x = nn.relu(x)

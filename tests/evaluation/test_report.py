@@ -67,6 +67,24 @@ def metrics_line(step, drawn):
     return line
 
 
+def model_of_a_run():
+    """A network with one layer of a backbone, a common one and one of each head."""
+    rows = [("backbone", "backbone/Conv_0", "Conv 5x5", [21, 24, 16], 1216, 32)]
+    rows += [("common", "common_0", "Dense", [64], 147_584, 0)]
+    rows += [(head, f"{head}_output", "Dense", [1], 33, 0) for head in SKILLS]
+    fields = ("part", "name", "kind", "output", "trainable", "statistics")
+    layers = [dict(zip(fields, row, strict=True)) for row in rows]
+    return {
+        "backbone": "SmallNet",
+        "inputs": {"image": [42, 48, 3], "speed": []},
+        "features": [2304],
+        "layers": layers,
+        "stages": layers,
+        "heads": list(SKILLS),
+        "total": {"trainable": 148_899, "statistics": 32},
+    }
+
+
 def results_of_a_run():
     """The JSON files of a whole run, by name; brake's label is constant."""
     bins = [{"text": text, "low": -1.0, "high": 1.0} for text in BINS]
@@ -89,6 +107,7 @@ def results_of_a_run():
             "parameters": 178243,
             "wall_time_seconds": {"train": 125.0, "drive": 40.1},
         },
+        "model": model_of_a_run(),
         "balance": {
             "mode": "v2",
             "heads": {
@@ -187,6 +206,8 @@ def test_every_number_is_on_the_page(whole):
         ["jax", "0.10.0"],
     ):
         assert fact in rows
+    assert ["backbone/Conv_0", "Conv 5x5", "21 × 24 × 16", "1,216", "32"] in rows
+    assert ["together", "", "", "148,899", "32"] in rows
 
 
 def test_the_page_stands_alone(whole):
@@ -205,8 +226,8 @@ def test_the_page_stands_alone(whole):
 
 def test_every_picture_and_the_video_are_inside(whole):
     images = [attributes for tag, attributes in whole.page.tags if tag == "img"]
-    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, two of speed.
-    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 6
+    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, two of speed, model.
+    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 7
     for image in images:
         assert image["alt"].removeprefix("Plot: ")
         picture = ElementTree.fromstring(base64.b64decode(image["src"].split(",", 1)[1]))
@@ -219,7 +240,9 @@ def test_every_picture_and_the_video_are_inside(whole):
 
 
 def test_every_axes_is_named_and_nothing_overlaps(whole):
-    for figure in whole.figures:
+    plotted = [figure for figure in whole.figures if figure.axes[0].axison]
+    assert len(plotted) == len(whole.figures) - 1
+    for figure in plotted:
         FigureCanvasAgg(figure).draw()
         for axes in figure.axes:
             assert axes.get_title(loc="left")
@@ -234,9 +257,7 @@ def test_every_axes_is_named_and_nothing_overlaps(whole):
                 assert figure.bbox.x0 <= box.x0
                 assert box.x1 <= figure.bbox.x1
     named = [
-        (a.get_title(loc="left"), a.get_xlabel(), a.get_ylabel())
-        for f in whole.figures
-        for a in f.axes
+        (a.get_title(loc="left"), a.get_xlabel(), a.get_ylabel()) for f in plotted for a in f.axes
     ]
     for head, unit in UNITS.items():
         assert (
@@ -276,6 +297,7 @@ HINTS = {
     "config.json": "No configuration yet. It is written by python launch.py train",
     "run.json": "wall times are written by python launch.py train",
     "metrics.jsonl": "Not trained yet. Curves are made by python launch.py train",
+    "model.json": "No network described yet. It is described by python launch.py train",
     "balance.json": "No balance yet. It is made by python launch.py train",
     "evaluation.json": "Errors on held-out frames are made by python launch.py evaluate",
     "drive.json": "Scores on unseen tracks are made by python launch.py drive",
@@ -287,7 +309,14 @@ HINTS = {
     "missing",
     [
         {"config.json", "metrics.jsonl", "drive.mp4"},
-        {"run.json", "balance.json", "evaluation.json", "drive.json", "drive_steps.json"},
+        {
+            "run.json",
+            "model.json",
+            "balance.json",
+            "evaluation.json",
+            "drive.json",
+            "drive_steps.json",
+        },
     ],
 )
 def test_a_missing_file_costs_one_line(whole, tmp_path, missing):
