@@ -75,9 +75,7 @@ def contact_sheet(
         upper = top + index // columns * (tile[1] + _GAP)
         for number, line in enumerate(wrapped[index]):
             draw.text((left, upper + number * _LINE), line, fill=_INK, font=_font())
-        own = {
-            kind: {name: float(of[name][index]) for name in of} for kind, of in values.items()
-        }
+        own = {kind: {name: float(of[name][index]) for name in of} for kind, of in values.items()}
         sheet.paste(_picture(image, zoom, own, shown), (left, upper + caption_height))
         for number, (name, head) in enumerate(shown.items()):
             place = (left, upper + caption_height + height + number * gauge_height)
