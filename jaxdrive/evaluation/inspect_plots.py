@@ -25,6 +25,7 @@ _ROWS = 64
 _ROW_COLUMNS = 8
 _SESSIONS = 24
 RECORDED, LEARNED = "label, as recorded", "what is learned"
+_WHAT_IS_LEARNED = "What is learned: the label with the camera's"
 
 
 def frames_sheet(examples: Examples, split: str) -> np.ndarray:
@@ -45,8 +46,10 @@ def frames_sheet(examples: Examples, split: str) -> np.ndarray:
         for name, values in examples.targets(chosen, list(heads)).items()
     }
     values = {RECORDED: recorded}
+    title = [f"{len(chosen)} of {len(ids):,} {split} frames, evenly spread over sessions"]
     if any(not np.allclose(recorded[name], learned[name], atol=1e-6) for name in heads):
         values[LEARNED] = learned
+        title.append(f"{_WHAT_IS_LEARNED} correction, cut to the head's range.")
     captions = [
         [
             f"record {record}, {dataset.cameras[record]} camera",
@@ -54,7 +57,6 @@ def frames_sheet(examples: Examples, split: str) -> np.ndarray:
         ]
         for record in chosen
     ]
-    title = [f"{len(chosen)} of {len(ids):,} {split} frames, evenly spread over sessions"]
     images = examples.reader.read(chosen)
     return contact_sheet(images, captions, values, heads, title=title, columns=_FRAME_COLUMNS)
 
@@ -96,8 +98,8 @@ def batch_sheets(
         title = [
             f"Batch {position} of {head}, rows {rows[0]} to {rows[-1]} of {len(part.records)}:"
             " pictures as the train step sees them",
-            "Shift: pixels to the right / down. What is learned: the label with the camera's"
-            " correction and the changes, cut to the head's range.",
+            f"{_WHAT_IS_LEARNED} correction and the changes, cut to the head's range."
+            " Shift: pixels to the right / down.",
         ]
         yield contact_sheet(
             part.images[rows], captions, values, examples.heads, title=title, columns=_ROW_COLUMNS

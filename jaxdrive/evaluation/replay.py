@@ -14,7 +14,7 @@ import numpy as np
 
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.loader import Rows, train_batches
-from jaxdrive.heads import controls, heads_from_config
+from jaxdrive.heads import Head, controls, heads_from_config
 from jaxdrive.training.augment import Changes, active, draw
 from jaxdrive.training.parts import augment_of, make_examples, plans_of
 
@@ -64,29 +64,10 @@ def replay(config: Mapping[str, Any], dataset: Dataset, *, position: int) -> dic
             prefetch=1,
         )
     )
-    number = jnp.asarray(position, jnp.int32)
-    augment = augment_of(config, heads)
-    if augment is not None:
-        first = jnp.asarray(0, jnp.int32)
-        batch = jax.device_get(
-            jax.jit(augment)(batch, position=number, step=number, first_row=first)
-        )
+    batch, changes = _change(config, heads, batch, position)
     kinds = active(config["augment"])
-    rows = jnp.arange(config["batch_size"], dtype=jnp.int32)
-    replayed = {}
-    for place, name in enumerate(heads):
-        part = batch[name]
-        changes = jax.device_get(
-            draw(
-                config["augment"],
-                seed=config["seed"],
-                head=place,
-                position=number,
-                step=number,
-                rows=rows,
-            )
-        )
-        replayed[name] = Replayed(
+    return {
+        name: Replayed(
             records=part["record"],
             images=part["inputs"]["image"],
             recorded={
@@ -95,9 +76,31 @@ def replay(config: Mapping[str, Any], dataset: Dataset, *, position: int) -> dic
             learned={
                 head: controls(heads[head], values) for head, values in part["labels"].items()
             },
-            changes=[_in_words(kinds, changes, row) for row in range(len(rows))],
+            changes=[_in_words(kinds, changes[name], row) for row in range(config["batch_size"])],
         )
-    return replayed
+        for name, part in batch.items()
+    }
+
+
+def _change(
+    config: Mapping[str, Any], heads: Mapping[str, Head], batch: Any, position: int
+) -> tuple[Any, dict[str, Changes]]:
+    """The batch after the changes of its position, and by head name what they are."""
+    augment = augment_of(config, heads)
+
+    def change(batch: Any, number: jax.Array) -> tuple[Any, dict[str, Changes]]:
+        rows = jnp.arange(config["batch_size"], dtype=jnp.int32)
+        settings = {"seed": config["seed"], "position": number, "step": number, "rows": rows}
+        changes = {
+            name: draw(config["augment"], head=place, **settings)
+            for place, name in enumerate(heads)
+        }
+        if augment is not None:
+            first_row = jnp.zeros((), jnp.int32)
+            batch = augment(batch, position=number, step=number, first_row=first_row)
+        return batch, changes
+
+    return jax.device_get(jax.jit(change)(batch, jnp.asarray(position, jnp.int32)))
 
 
 def _in_words(kinds: Sequence[str], changes: Changes, row: int) -> str:

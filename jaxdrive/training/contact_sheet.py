@@ -6,6 +6,7 @@ fully is the end of the head's range. Which pictures and which values is left to
 
 import functools
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ from jaxdrive.heads import Head
 # apart, from Okabe and Ito's palette (https://jfly.uni-koeln.de/color/).
 COLOURS = ("#0072B2", "#D55E00")
 _INK, _SOFT, _TRACK = "#1d2125", "#5a626b", "#E4E6E8"
-_MIN_WIDTH = 192
+_MIN_WIDTH, _MIN_HEIGHT = 192, 100
+# Of a sheet, at which it is still read on a screen without scrolling sideways.
+_MAX_WIDTH = 1700
 _GAP = 14
 _MARGIN = 12
 _LINE = 15
@@ -37,7 +40,7 @@ def contact_sheet(
     heads: Mapping[str, Head],
     *,
     title: Sequence[str],
-    columns: int = 4,
+    columns: int,
 ) -> np.ndarray:
     """Draws pictures under their captions, with values as needles, bars and numbers.
 
@@ -48,12 +51,12 @@ def contact_sheet(
         label's unit.
       heads: By name; those that have values are drawn.
       title: Lines of text on top; a legend follows them.
-      columns: Pictures in a row.
+      columns: Pictures in a row, fewer where they are wide.
 
     Returns:
       uint8 [rows, columns, 3].
     """
-    zoom = max(1, -(-_MIN_WIDTH // images.shape[2]))
+    zoom = max(-(-_MIN_WIDTH // images.shape[2]), -(-_MIN_HEIGHT // images.shape[1]))
     height, width = images.shape[1] * zoom, images.shape[2] * zoom
     shown = {name: head for name, head in heads.items() if any(name in v for v in values.values())}
     wrapped = [[part for line in lines for part in _wrap(line, width)] for lines in captions]
@@ -61,7 +64,7 @@ def contact_sheet(
     gauge_height = _LINE + len(values) * _BAR + 5
     tile = (width, caption_height + height + len(shown) * gauge_height)
 
-    columns = min(columns, len(images))
+    columns = max(1, min(columns, len(images), _MAX_WIDTH // (width + _GAP)))
     sheet_width = max(2 * _MARGIN + columns * (tile[0] + _GAP) - _GAP, 3 * _MIN_WIDTH)
     top_lines = _top_lines(title, values, shown, sheet_width - 2 * _MARGIN)
     top = _MARGIN + (_LINE + 3) * len(top_lines) + 6
@@ -89,9 +92,12 @@ def _font() -> Any:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """Divides a line between words so that its parts are `width` pixels wide at most."""
+    """Divides a line between words so that its parts are `width` pixels wide at most.
+
+    A number stays with the word before it.
+    """
     lines = [""]
-    for word in text.split():
+    for word in re.split(r" (?![-+]?\d)", text):
         longer = f"{lines[-1]} {word}".strip()
         if lines[-1] and _font().getlength(longer) > width:
             lines.append(word)
