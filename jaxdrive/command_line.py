@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxdrive import checks, logs
 from jaxdrive.errors import UsageError, UserError
 
-VERBS = ("prepare", "train", "evaluate", "drive")
+VERBS = ("prepare", "train", "evaluate", "drive", "inspect")
 _SPLITS = ("train", "validation", "test")
 # Flags that not every verb takes.
 _ONLY_FOR = {
@@ -32,6 +32,7 @@ _ONLY_FOR = {
     "tracks": ("drive",),
     "split": ("evaluate",),
     "domain_randomize": ("drive",),
+    "batch": ("inspect",),
 }
 
 
@@ -42,7 +43,7 @@ class Command:
     Attributes:
       verb: One of `VERBS`.
       config: The configuration with its overrides.
-      workdir: The run's folder; None for `prepare`.
+      workdir: The run's folder; None for `prepare`, and for `inspect` where none is named.
       flags: The other flags, by name.
       text: The command as typed.
     """
@@ -64,6 +65,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     randomize_help = "drive: every track in random colours of its own."
     flags.DEFINE_boolean("domain_randomize", False, randomize_help, **define)
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
+    batch_help = "inspect: position of the batch to draw, instead of the dataset."
+    flags.DEFINE_integer("batch", None, batch_help, 0, 2**31 - 1, **define)
     flags.DEFINE_string("coordinator", None, "host:port of process 0.", **define)
     flags.DEFINE_integer("num_processes", None, "Processes of this run.", **define)
     flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", **define)
@@ -92,7 +95,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         rest = given([argv[0], *words], known_only=True)
     _check_flags(verb, given)
     workdir = epath.Path(_absolute(given["workdir"].value)) if given["workdir"].value else None
-    if workdir is None and verb != "prepare":
+    if workdir is None and verb not in ("prepare", "inspect"):
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
     base = _find_config(verb, given["config"].value, workdir)
     _check_fields(base, rest)
@@ -136,9 +139,8 @@ def _find_config(verb: str, file: str | None, workdir: epath.Path | None) -> Con
     """The configuration that --config names, or that of the run in the workdir."""
     if file is not None:
         return _load_config(file)
-    if verb not in ("evaluate", "drive"):
+    if verb not in ("evaluate", "drive", "inspect") or workdir is None:
         raise UsageError(f"{verb} needs --config=FILE, e.g. --config=configs/quickstart.py")
-    assert workdir is not None
     from jaxdrive import workdir as workdirs
 
     return ConfigDict(_with_tuples(workdirs.read_config(workdir)))
@@ -236,6 +238,9 @@ def _dispatch(command: Command) -> None:
     config, workdir, given = command.config, command.workdir, command.flags
     if command.verb == "prepare":
         verbs.prepare(config)
+        return
+    if command.verb == "inspect":
+        verbs.inspect(config, workdir, batch=given["batch"])
         return
     assert workdir is not None
     if command.verb == "train":

@@ -23,6 +23,7 @@ from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
+from jaxdrive.evaluation import inspect as inspection
 from jaxdrive.evaluation import offline
 from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
@@ -212,6 +213,21 @@ def drive_ages(
     _write(workdir, AGES_FILE, {"ages": ages})
     _wait_for_all("drive")
     _report(workdir)
+
+
+def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) -> None:
+    """Prints and draws a dataset, or the batches that one position of training makes of it."""
+    dataset = prepare_dataset(config["data"])
+    in_steps = durations.resolve(config, steps_per_epoch(config, dataset))
+    if jax.process_index() == 0:
+        folder = inspection.folder_for(dataset, workdir)
+        _show(inspection.describe(dataset))
+        if batch is None:
+            _show(["", *inspection.draw_dataset(in_steps, dataset, folder)])
+        else:
+            _show(["", *inspection.draw_batch(in_steps, dataset, folder, position=batch)])
+        logger.info("\nPictures: %s", folder)
+    _wait_for_all("inspect")
 
 
 def _chosen_step(workdir: epath.Path, step: int | None) -> int:

@@ -81,7 +81,7 @@ def workdir(parse, tmp_path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("verb", ["evaluate", "drive"])
+@pytest.mark.parametrize("verb", ["evaluate", "drive", "inspect"])
 def test_a_run_s_own_configuration_is_used_unless_another_is_named(parse, workdir, verb):
     stored = parse(verb, f"--workdir={workdir}", "--config.drive.tracks=3").config
     assert (stored["seed"], stored["drive"]["tracks"]) == (42, 3)
@@ -106,6 +106,8 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
         (["drive", QUICKSTART], r"^drive needs --workdir=DIR"),
         (["train", "--workdir=w"], r"^train needs --config=FILE"),
         (["prepare"], r"^prepare needs --config=FILE"),
+        (["inspect"], r"^inspect needs --config=FILE"),
+        (["inspect", QUICKSTART, "--batch=-1"], r"--batch=-1: .*range \[0, 2147483647\]"),
         (
             ["prepare", f"--config={ROOT}/configs/quickstrat.py"],
             r"^no such configuration file: \S+quickstrat\.py: did you mean \S+/quickstart\.py\?",
@@ -177,6 +179,7 @@ def test_help_lists_every_flag(parse, capsys, words):
         "steps",
         "tracks",
         "split",
+        "batch",
         "coordinator",
         "num_processes",
         "process_id",
@@ -207,10 +210,10 @@ def called(monkeypatch, tmp_path) -> list:
     """The calls of verbs, none of which does anything."""
     monkeypatch.chdir(tmp_path)
     calls = []
-    for name in ("prepare", "train", "evaluate", "drive", "drive_ages"):
+    for name in ("prepare", "train", "evaluate", "drive", "drive_ages", "inspect"):
 
         def note(config, *workdir, name=name, **arguments):
-            calls.append((name, *(folder.name for folder in workdir), arguments))
+            calls.append((name, *(folder and folder.name for folder in workdir), arguments))
 
         monkeypatch.setattr(verbs, name, note)
     monkeypatch.setattr(command_line.logs, "to_console", lambda **_: None)
@@ -236,6 +239,8 @@ def called(monkeypatch, tmp_path) -> list:
             ["drive", "--workdir=w", "--tracks=2", "--domain_randomize"],
             ("drive", "w", {"step": None, "tracks": 2, "domain_randomize": True}),
         ),
+        (["inspect"], ("inspect", None, {"batch": None})),
+        (["inspect", "--workdir=w", "--batch=0"], ("inspect", "w", {"batch": 0})),
     ],
 )
 def test_verbs_are_called_with_their_flags(parse, called, words, call):
@@ -324,6 +329,7 @@ def test_a_port_in_use_is_named():
     ("words", "message"),
     [
         (["train", "--workdir=w", "--tracks=3"], "--tracks is for drive; for train see the fields"),
+        (["train", "--workdir=w", "--batch=3"], "--batch is for inspect; for train see the fields"),
         (["drive", "--workdir=w", "--split=test"], "--split is for evaluate"),
         (["drive", "--workdir=w", "--step=1", "--steps=1,2"], "give one"),
     ],

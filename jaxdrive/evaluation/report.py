@@ -29,8 +29,8 @@ def write_report(workdir: epath.Path) -> epath.Path:
 
     Args:
       workdir: directory of a run, local or in a bucket. Of config.json, run.json, model.json,
-        metrics.jsonl, balance.json, evaluation.json, drive.json, drive_steps.json and drive.mp4 any
-        may be missing; the page then says which command makes what it cannot show.
+        metrics.jsonl, balance.json, evaluation.json, drive.json, drive_steps.json, drive.mp4 and
+        heldout.png any may be missing; the page then says which command makes what it cannot show.
 
     Returns:
       The path of the page: one file without references to others, videos and pictures inside.
@@ -112,7 +112,8 @@ def _content(workdir: epath.Path) -> Json:
             "solved": wording.SOLVED_SCORE,
         },
         "pictures": pictures,
-        "video": _video_uri(workdir / "drive.mp4"),
+        "video": _file_uri(workdir / "drive.mp4", "video/mp4"),
+        "held_out": _file_uri(workdir / "heldout.png", "image/png"),
         "config_rows": list(_indented_rows(content["config"] or {})),
         "facts": _facts(content["run"] or {}),
     }
@@ -219,10 +220,10 @@ def _model_picture(model: Mapping[str, Any] | None) -> list[Picture]:
     ]
 
 
-def _video_uri(path: epath.Path) -> str | None:
+def _file_uri(path: epath.Path, kind: str) -> str | None:
     if not path.exists():
         return None
-    return "data:video/mp4;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+    return f"data:{kind};base64," + base64.b64encode(path.read_bytes()).decode("ascii")
 
 
 def _indented_rows(

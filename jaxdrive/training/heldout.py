@@ -82,10 +82,14 @@ class HeldOut:
       line: Loss, mae and skill of every head, natural and balanced, as they are logged.
       skill: The mean of the heads' skills on the distribution of `config.best_by`; None where every
         label is constant.
+      records: The validation frames, int32 [n], ascending.
+      predictions: By head name, in the range of its target, float32 [n].
     """
 
     line: dict[str, Any]
     skill: float | None
+    records: np.ndarray
+    predictions: Mapping[str, np.ndarray]
 
 
 def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> HeldOut:
@@ -112,4 +116,4 @@ def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> H
         for kind in ("natural", "balanced")
     }
     line |= {"validation/skill": skills["natural"], "validation/balanced_skill": skills["balanced"]}
-    return HeldOut(line, skills[config["best_by"]])
+    return HeldOut(line, skills[config["best_by"]], ids, predictions)

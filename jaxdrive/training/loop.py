@@ -23,7 +23,7 @@ from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import measure
 from jaxdrive.training.parts import Trainer, batches_from
-from jaxdrive.training.pictures import contact_sheet
+from jaxdrive.training.pictures import pictures
 from jaxdrive.training.progress import Progress, measured, reason_to_stop
 from jaxdrive.training.signals import StoppedError, StopRequest
 from jaxdrive.training.state import TrainState
@@ -33,7 +33,6 @@ from jaxdrive.training.state import TrainState
 _STEPS_AHEAD = 2
 # Updates in a row that may be skipped for not being finite.
 _SKIPPED_IN_A_ROW = 100
-_PICTURES = 8
 _SAVING = ("checkpoint_every", "keep_every", "eval_every")
 _INTERVALS = ("log_every", *_SAVING)
 
@@ -110,7 +109,7 @@ def run(
                 minimum = early["min_improvement"]
                 progress = measured(progress, step, skill, min_improvement=minimum)
                 reason = reason_to_stop(progress, step, patience=early["patience"])
-                writer.write_images(step, _sheets(trainer, window.batch))
+                writer.write_images(step, pictures(trainer, window.batch, held_out, step))
             _write(trainer, writer, window, step, line)
             due = any(_due(step, config, name) for name in _SAVING)
             if due or stopping or step == num_steps:
@@ -235,18 +234,3 @@ def _write(
     writer.write_histograms(step, labels)
     writer.write_scalars(step, {name: value for name, value in line.items() if name not in lists})
     writer.flush()
-
-
-def _sheets(trainer: Trainer, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """By name, a sheet of inputs that a head was just given."""
-    return {
-        f"inputs/{head}": contact_sheet(
-            part["inputs"]["image"][:_PICTURES],
-            {
-                name: controls(trainer.network.heads[name], values[:_PICTURES])
-                for name, values in part["labels"].items()
-            },
-            part["record"][:_PICTURES],
-        )
-        for head, part in batch.items()
-    }

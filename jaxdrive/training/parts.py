@@ -145,11 +145,12 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
         _optimizer(config),
         supervise=config["supervise"],
         passes=resolve_passes(config["passes"]),
-        augment=_augment_of(config, network.heads),
+        augment=augment_of(config, network.heads),
     )
 
 
-def _augment_of(config: Mapping[str, Any], heads: Mapping[str, Head]) -> Callable[..., Any] | None:
+def augment_of(config: Mapping[str, Any], heads: Mapping[str, Head]) -> Callable[..., Any] | None:
+    """The random changes of a configuration; None where it asks for none."""
     settings = config["augment"]
     return make_augment(settings, heads, seed=config["seed"]) if active(settings) else None
 
@@ -187,24 +188,29 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     examples = make_examples(config, dataset, network.heads)
     schedule = make_schedule(config["optim"], config["num_steps"])
     step = make_step(config, network)
-    ids = train_ids(config, dataset)
-    plans = balance.make_plans(
-        network.heads,
-        dataset.labels,
-        dataset.cameras,
-        ids,
-        mode=config["balance"],
-        seed=config["seed"],
-        batch_size=config["batch_size"],
-    )
     return Trainer(
         network=network,
         train_step=network.partition.spread_train(step),
         init=make_init(config, network),
         examples=examples,
-        train_ids=ids,
-        plans=plans,
+        train_ids=train_ids(config, dataset),
+        plans=plans_of(config, dataset, network.heads),
         schedule=schedule,
+    )
+
+
+def plans_of(
+    config: Mapping[str, Any], dataset: Dataset, heads: Mapping[str, Head]
+) -> dict[str, balance.Plan]:
+    """By head name, which records of a dataset it draws under a configuration."""
+    return balance.make_plans(
+        heads,
+        dataset.labels,
+        dataset.cameras,
+        train_ids(config, dataset),
+        mode=config["balance"],
+        seed=config["seed"],
+        batch_size=config["batch_size"],
     )
 
 

@@ -1,10 +1,11 @@
-"""metrics.jsonl, TensorBoard and the console, all behind CLU's MetricWriter.
+"""metrics.jsonl, TensorBoard, heldout.png and the console, all behind CLU's MetricWriter.
 
 CLU's own package imports TensorFlow for its event files; a writer of the same name based on
 tensorboardX takes that place here before CLU is imported, so this file must come first. It is put
 there even where TensorFlow is installed, with recent versions of which CLU's own fails.
 """
 
+import io
 import json
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from etils import epath
+from PIL import Image
 from tensorboardX import summary
 from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
@@ -35,6 +37,7 @@ if _REPLACED not in sys.modules:
 from clu import metric_writers  # noqa: E402
 
 METRICS_FILE = "metrics.jsonl"
+HELD_OUT_FILE = "heldout.png"
 _HISTOGRAM_BINS = 50
 Scalars = Mapping[str, Any]
 
@@ -188,6 +191,25 @@ class TensorBoardWriter(_Writer):
         self._events.close()
 
 
+class PictureWriter(_Writer):
+    """The newest picture of a name as a file, for the report."""
+
+    def __init__(self, workdir: epath.Path, files: Mapping[str, str]) -> None:
+        """Keeps the pictures named in `files` under the file names given there."""
+        self._workdir = workdir
+        self._files = files
+
+    def write_images(self, step: int, images: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, each uint8 [H, W, 3], whole or not at all."""
+        for name in self._files.keys() & images.keys():
+            buffer = io.BytesIO()
+            Image.fromarray(images[name]).save(buffer, format="png")
+            path = self._workdir / self._files[name]
+            partial = path.with_name(path.name + ".partial")
+            partial.write_bytes(buffer.getvalue())
+            partial.replace(path)
+
+
 class ConsoleWriter(_Writer):
     """A line for a step, and one more where held-out frames were scored."""
 
@@ -232,6 +254,7 @@ def make_writer(
         [
             JsonLinesWriter(workdir / METRICS_FILE, resumed_step=resumed_step),
             TensorBoardWriter(workdir / "tensorboard", resumed_step=resumed_step),
+            PictureWriter(workdir, {"validation/frames": HELD_OUT_FILE}),
             ConsoleWriter(heads=heads, num_steps=num_steps),
         ]
     )

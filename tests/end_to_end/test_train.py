@@ -1,5 +1,6 @@
 """The main job, end to end: record, train, evaluate, drive, report; killed, stopped and resumed."""
 
+import base64
 import json
 import os
 import signal
@@ -27,7 +28,8 @@ def test_one_command_does_everything(trained, launch):
     assert driven["mean"] == driven["tracks"][0]["score"]
     assert {"score", "finished"} <= driven["tracks"][0].keys()
     assert (trained / "drive.mp4").stat().st_size > 10_000
-    assert "</html>" in (trained / "report.html").read_text()
+    sheet = base64.b64encode((trained / "heldout.png").read_bytes()).decode()
+    assert f'src="data:image/png;base64,{sheet}"' in (trained / "report.html").read_text()
     assert [line["step"] for line in numbers(trained)] == list(range(4, 25, 4))
 
     before = (trained / "drive.json").stat().st_mtime_ns

@@ -17,6 +17,7 @@ from jaxdrive.evaluation import plots, report, results, wording
 
 HOSTILE = """<script src="http://example.org/x.js">alert('&')</script>"""
 VIDEO = bytes(range(256)) * 5
+SHEET = VIDEO[::-1]
 BINS = ["[-1, -0.5)", "[-0.5, 0)", "0", "(0, 0.5]", "(0.5, 1]"]
 FRAMES = [10, 30, 940, 20, 0]
 DRAWN = [[8, 9, 8, 7, 0], [7, 8, 9, 8, 0]]
@@ -157,6 +158,8 @@ def fill(workdir, leave_out=()):
         (workdir / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     if "drive.mp4" not in leave_out:
         (workdir / "drive.mp4").write_bytes(VIDEO)
+    if "heldout.png" not in leave_out:
+        (workdir / "heldout.png").write_bytes(SHEET)
     return workdir
 
 
@@ -226,6 +229,9 @@ def test_the_page_stands_alone(whole):
 
 def test_every_picture_and_the_video_are_inside(whole):
     images = [attributes for tag, attributes in whole.page.tags if tag == "img"]
+    (sheet,) = [image for image in images if image.get("class") == "sheet"]
+    assert sheet["src"] == "data:image/png;base64," + base64.b64encode(SHEET).decode()
+    images.remove(sheet)
     # Per head: curves, labels, errors; then scores, ages, two of the optimiser, two of speed, model.
     assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 7
     for image in images:
@@ -301,6 +307,7 @@ HINTS = {
     "balance.json": "No balance yet. It is made by python launch.py train",
     "evaluation.json": "Errors on held-out frames are made by python launch.py evaluate",
     "drive.json": "Scores on unseen tracks are made by python launch.py drive",
+    "heldout.png": "No held-out frames are drawn yet. They are drawn by python launch.py train",
     "drive.mp4": "There is no video. It is made by python launch.py drive",
 }
 
@@ -308,7 +315,7 @@ HINTS = {
 @pytest.mark.parametrize(
     "missing",
     [
-        {"config.json", "metrics.jsonl", "drive.mp4"},
+        {"config.json", "metrics.jsonl", "drive.mp4", "heldout.png"},
         {
             "run.json",
             "model.json",

@@ -151,11 +151,20 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
         "validation/brake/balanced_skill": None,
     }
     writer.write_scalars(100, train | held_out | {"validation/skill": 0.4567})
+    for step in (50, 100):
+        sheets = {name: np.full((5, 7, 3), step, np.uint8) for name in ("validation/frames", "a")}
+        writer.write_images(step, sheets)
     writer.flush()
     writer.close()
     (line,) = read_metrics(epath.Path(tmp_path) / METRICS_FILE)
     assert line == {"step": 100} | train | held_out | {"validation/skill": 0.4567}
-    assert tensorboard(tmp_path / "tensorboard").Scalars("train/loss")[0].value == 0.5
+    seen = tensorboard(tmp_path / "tensorboard")
+    assert seen.Scalars("train/loss")[0].value == 0.5
+    assert [picture.step for picture in seen.Images("validation/frames")] == [50, 100]
+    # The newest one alone, and whole.
+    assert [path.name for path in tmp_path.glob("*.p*")] == ["heldout.png"]
+    with Image.open(tmp_path / "heldout.png") as kept:
+        np.testing.assert_array_equal(np.asarray(kept), sheets["validation/frames"])
     shown = [record.getMessage() for record in caplog.records]
     assert shown == [
         "step 100/200 | epoch 3.1 | loss 0.5000 | steering 0.3000 | brake 0.2000 | rate 1.0e-03"

@@ -1,0 +1,198 @@
+"""Prints and draws a prepared dataset, and the batches that training makes of it.
+
+What a batch is comes from `replay.py`, how pictures look from `inspect_plots.py`.
+"""
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from etils import epath
+from matplotlib.figure import Figure
+from PIL import Image
+
+from jaxdrive.data import balance
+from jaxdrive.data.balance import Plan
+from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.loader import Examples
+from jaxdrive.data.split import SPLITS
+from jaxdrive.evaluation import inspect_plots, plots, wording
+from jaxdrive.evaluation.replay import replay
+from jaxdrive.heads import bin_index, heads_from_config
+from jaxdrive.training.parts import make_examples, plans_of, train_ids
+
+# Batches whose draws are counted, at most: enough to see the plan in them.
+_BATCHES = 200
+_BAD_ROWS = 10
+_DOTS_PER_INCH = 120
+
+
+def folder_for(dataset: Dataset, workdir: epath.Path | None) -> epath.Path:
+    """Where pictures go: into the workdir, or without one beside the dataset."""
+    if workdir is not None:
+        return workdir / "inspect"
+    return epath.Path(dataset.path.with_name(f"{dataset.path.name}-inspect"))
+
+
+def describe(dataset: Dataset) -> list[str]:
+    """Lines of text: what the dataset holds and what was left out of it."""
+    manifest = dataset.manifest
+    size = wording.size(sum(shard["bytes"] for shard in manifest["shards"]))
+    height, width, _ = dataset.image_shape
+    of = {split: dataset.splits == split for split in SPLITS}
+    rows = {"frames": [mask.sum() for mask in of.values()]}
+    rows["sessions"] = [len(np.unique(dataset.sessions[mask])) for mask in of.values()]
+    for camera in np.unique(dataset.cameras):
+        rows[f"{camera} camera"] = [
+            (mask & (dataset.cameras == camera)).sum() for mask in of.values()
+        ]
+    lines = [
+        f"Dataset {manifest['fingerprint']} in {dataset.path}",
+        f"{len(dataset.splits):,} pictures of {height} x {width} (rows x columns), {size}",
+        "",
+        f"{'':16}" + "".join(f"{split:>12}" for split in SPLITS),
+        *(f"{name:16}" + "".join(f"{n:12,}" for n in counts) for name, counts in rows.items()),
+        "",
+        f"{'label':16}{'lowest':>12}{'mean':>12}{'highest':>12}",
+        *(
+            f"{name:16}{values.min():12.4g}{values.mean():12.4g}{values.max():12.4g}"
+            for name, values in sorted(dataset.labels.items())
+        ),
+        "",
+    ]
+    return lines + _bad_rows(manifest.get("bad_rows"))
+
+
+def _bad_rows(bad: Mapping[str, Any] | None) -> list[str]:
+    if not bad or not bad["count"]:
+        return ["Bad rows: none"]
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in bad["reasons"].items())
+    shown = bad["rows"][:_BAD_ROWS]
+    lines = [f"Bad rows: {bad['count']:,} left out ({reasons})"]
+    lines += [f"  {row['origin']}: {row['reason']}" for row in shown]
+    if bad["count"] > len(shown):
+        lines.append(f"  ... and {bad['count'] - len(shown):,} more, see manifest.json")
+    return lines
+
+
+def draw_batch(
+    config: Mapping[str, Any], dataset: Dataset, folder: epath.Path, *, position: int
+) -> list[str]:
+    """Draws the batches of one position, `batch-POSITION-HEAD-SHEET.png`.
+
+    Args:
+      config: Of a run, with its durations in steps.
+      dataset: To draw from.
+      folder: Where pictures go.
+      position: Number of the batch, from 0.
+
+    Returns:
+      Lines of text about them.
+
+    Raises:
+      UserError: Settings and data do not fit together.
+    """
+    examples = make_examples(config, dataset, heads_from_config(config["heads"]))
+    batches = replay(config, dataset, position=position)
+    _forget(folder, f"batch-{position}-*.png")
+    for head, part in batches.items():
+        sheets = inspect_plots.batch_sheets(examples, head, part, position=position)
+        for number, sheet in enumerate(sheets, start=1):
+            _write_image(folder / f"batch-{position}-{head}-{number}.png", sheet)
+    return [
+        f"Batch {position} as the train step sees it: {config['batch_size']} pictures for each of"
+        f" {', '.join(batches)}",
+        f"Schedules of changes stand at step {position}, as in a run that skipped no update",
+    ]
+
+
+def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path) -> list[str]:
+    """Draws frames of every split, the labels of every head, sessions over time and bad rows.
+
+    Args:
+      config: Of a run, with its durations in steps.
+      dataset: To show.
+      folder: Where pictures go.
+
+    Returns:
+      Lines of text: what there is in every bin of every head, and what is drawn of it.
+
+    Raises:
+      UserError: Settings and data do not fit together.
+    """
+    examples = make_examples(config, dataset, heads_from_config(config["heads"]))
+    plans = plans_of(config, dataset, examples.heads)
+    ids = train_ids(config, dataset)
+    report = balance.report(
+        examples.heads, dataset.labels, dataset.cameras, ids, mode=config["balance"]
+    )
+    count = min(_BATCHES, -(-len(ids) // config["batch_size"]))
+    drawn = {name: draws(examples, name, plan, batches=count) for name, plan in plans.items()}
+    for pattern in ("frames-*.png", "labels-*.png", "sessions.png", "bad-rows.png"):
+        _forget(folder, pattern)
+    for split in SPLITS:
+        if len(dataset.ids(split)):
+            _write_image(
+                folder / f"frames-{split}.png", inspect_plots.frames_sheet(examples, split)
+            )
+    bad = dataset.manifest.get("bad_rows") or {"count": 0}
+    with plots.style():
+        for name, colour in plots.head_colours(list(examples.heads)).items():
+            figure = plots.labels_recorded_and_drawn(
+                report["heads"][name], drawn[name].tolist(), name, colour
+            )
+            _write_figure(folder / f"labels-{name}.png", figure)
+        _write_figure(folder / "sessions.png", inspect_plots.timeline(dataset))
+        if bad["count"]:
+            _write_figure(folder / "bad-rows.png", inspect_plots.bad_rows(bad))
+    return [
+        f"Training draws from {len(ids):,} frames, balance {config['balance']}; drawn: the first"
+        f" {count:,} batches, before random changes",
+        *(
+            line
+            for name, head in report["heads"].items()
+            for line in ["", *_bins_table(name, head, plots.percentages(drawn[name].tolist()))]
+        ),
+    ]
+
+
+def draws(examples: Examples, head: str, plan: Plan, *, batches: int) -> np.ndarray:
+    """How many records of every bin a plan draws in its first `batches` batches: int64 [bins]."""
+    ids = np.concatenate([plan.draw(position) for position in range(batches)])
+    bins = examples.heads[head].bins
+    index = bin_index(bins, examples.targets(ids, [head])[head])
+    return np.bincount(index, minlength=len(bins))
+
+
+def _bins_table(name: str, head: Mapping[str, Any], drawn: np.ndarray) -> list[str]:
+    total = sum(part["frames"] for part in head["bins"])
+    title = f"{name} ({head['unit']})"
+    lines = [f"{title:34}{'frames':>8}{'recorded':>10}{'planned':>10}{'drawn':>10}{'repeats':>10}"]
+    for part, share in zip(head["bins"], drawn, strict=True):
+        recorded = wording.percent(part["frames"] / total)
+        planned, repeats = wording.percent(part["planned_share"]), part["repeats_per_pass"]
+        lines.append(
+            f"  {part['text']:32}{part['frames']:8,}{recorded:>10}{planned:>10}"
+            f"{wording.percent(share / 100):>10}{wording.number(repeats):>10}"
+        )
+    return lines
+
+
+def _forget(folder: epath.Path, pattern: str) -> None:
+    """Removes what an earlier call drew, maybe of other heads or of another batch size."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.glob(pattern):
+        path.unlink()
+
+
+def _write_image(path: epath.Path, image: np.ndarray) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="png")
+    path.write_bytes(buffer.getvalue())
+
+
+def _write_figure(path: epath.Path, figure: Figure) -> None:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
+    path.write_bytes(buffer.getvalue())
