@@ -5,12 +5,14 @@ Verbs:
   train     everything: prepare, train, evaluate, drive, report; run again, it goes on
   evaluate  score a checkpoint on recorded frames that it never saw
   drive     let a checkpoint drive tracks that it never saw
+  compare   lay the learning curves of several runs over each other and score them alike
 
 Examples:
   python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
   python launch.py train --config=configs/quickstart.py --config.balance=none --workdir=runs/plain
   python launch.py evaluate --workdir=runs/quickstart --split=validation
   python launch.py drive --workdir=runs/quickstart --steps=500,1000,3000
+  python launch.py compare --workdirs=runs/quickstart,runs/plain
 
 The configuration of a run is kept in its workdir, so evaluate and drive need no --config.
 Fields stand in configs/default.py. Several processes: --coordinator, --num_processes, --process_id.

@@ -23,7 +23,8 @@ from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import offline
+from jaxdrive.evaluation import compare as comparison
+from jaxdrive.evaluation import compare_page, offline
 from jaxdrive.evaluation.report import write_report
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, start
@@ -198,6 +199,20 @@ def drive_ages(
     _write(workdir, AGES_FILE, {"ages": ages})
     _wait_for_all("drive")
     _report(workdir)
+
+
+def compare(compared: Sequence[epath.Path], workdir: epath.Path) -> None:
+    """Compares runs, which stay as they are; writes numbers, pictures and a page to `workdir`."""
+    # Whatever is missing is told before anything is computed.
+    for run in compared:
+        workdirs.read_config(run)
+        _chosen_step(run, None)
+    result = comparison.compare(compared)
+    _show(compare_page.table(result))
+    if jax.process_index() == 0:
+        with workdirs.only_one(workdir):
+            workdirs.write_json(workdir / comparison.FILE, result)
+            logger.info("Comparison: %s", compare_page.write(workdir, result))
 
 
 def _chosen_step(workdir: epath.Path, step: int | None) -> int:
