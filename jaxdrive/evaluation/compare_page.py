@@ -9,6 +9,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
@@ -35,13 +36,13 @@ _FACTS = {
     "training frames": "training_frames",
     "training time": "train_seconds",
     "dataset": "dataset",
-    "scored on": "scored_on",
+    "scored on (frames)": "scored_on",
     "driving score": "score",
     "laps finished": "laps",
     "driven with": "driven_with",
 }
 _KINDS = ("natural", "balanced")
-_LONGEST_VALUE = 40
+_LONGEST_VALUE = 26
 
 
 def write(folder: epath.Path, result: Json) -> epath.Path:
@@ -93,6 +94,7 @@ def _content(result: Json, pictures: Mapping[str, page.Picture]) -> Json:
     return result | {
         "names": names,
         "colours": compare_plots.run_colours(names),
+        "frames_of": _frames(result["runs"]),
         "best": {head: _best(result["runs"], head) for head in result["heads"]},
         "facts": facts(result["runs"]),
         "settings": [(row["field"], _short(row["values"])) for row in result["differences"]],
@@ -101,6 +103,15 @@ def _content(result: Json, pictures: Mapping[str, page.Picture]) -> Json:
             "curves": pictures[CURVES],
             "by_samples": pictures.get(CURVES_BY_SAMPLES),
         },
+    }
+
+
+def _frames(runs: Sequence[Json]) -> dict[str, str]:
+    """By run, how many frames it was scored on; of which set, where they are not the same."""
+    several = len({run["frame_set"] for run in runs}) > 1
+    return {
+        run["name"]: f"{run['frames']:,}" + (f", set {run['frame_set']}" if several else "")
+        for run in runs
     }
 
 
@@ -113,7 +124,11 @@ def _best(runs: Sequence[Json], head: str) -> dict[str, str]:
         skills = {
             run["name"]: run["heads"][head][kind]["skill"] for run in runs if head in run["heads"]
         }
-        known = {name: skill for name, skill in skills.items() if skill is not None}
+        known = {
+            name: skill
+            for name, skill in skills.items()
+            if skill is not None and np.isfinite(skill)
+        }
         if len(known) > 1:
             best[kind] = max(known, key=lambda name: known[name])
     return best
@@ -138,7 +153,7 @@ def _texts(run: Json) -> dict[str, str]:
         texts["samples_per_head"] = f"{run['samples_per_head']:,.0f}"
     if run["train_seconds"] is not None:
         texts["train_seconds"] = wording.duration(run["train_seconds"])
-    texts["scored_on"] = f"{run['frames']:,} {run['split']} frames (set {run['frame_set']})"
+    texts["scored_on"] = f"{run['frames']:,} {run['split']}"
     return texts | _driving_texts(run["driving"], run["step"])
 
 
@@ -156,10 +171,7 @@ def _driving_texts(driving: Json | None, step: int) -> dict[str, str]:
 
 def _short(values: Sequence[str]) -> list[str]:
     """Long values, such as the edges of bins, without their middle."""
-    return [
-        v if len(v) <= _LONGEST_VALUE else f"{v[: _LONGEST_VALUE - 12]} ... {v[-8:]}"
-        for v in values
-    ]
+    return [v if len(v) <= _LONGEST_VALUE else f"{v[:10]} ... {v[-11:]}" for v in values]
 
 
 def table(result: Json) -> list[str]:
@@ -184,10 +196,11 @@ def table(result: Json) -> list[str]:
 def _rows_of_head(runs: Sequence[Json], head: str) -> Iterator[list[str]]:
     columns = [f"{kind} {name}" for kind in _KINDS for name in ("skill", "mae", "rmse")]
     yield ["run", "frames", *columns]
+    frames = _frames(runs)
     for run in runs:
         if head not in run["heads"]:
             continue
-        cells = [f"set {run['frame_set']}"]
+        cells = [frames[run["name"]]]
         for kind in _KINDS:
             values: Mapping[str, Any] = run["heads"][head][kind]
             skill = "constant" if values["skill"] is None else f"{values['skill']:.3f}"

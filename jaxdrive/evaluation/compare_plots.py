@@ -59,10 +59,14 @@ def learning_curves(
             axes.set_xlabel(_X_AXES[x])
             axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
             axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+            axes.set_xlim(left=0)
         for axes in row[:2]:
-            _skill_axis(axes)
+            # The first steps are often far below the constant; they must not flatten the rest.
+            _fit_y(axes, percentiles=(5, 100), lowest=_LOWEST_SKILL)
+            axes.axhline(0, color="black", linestyle="--", linewidth=1)
+            axes.set_ylabel("skill (1 = no error)")
+        _fit_y(row[2], percentiles=(0, 95), lowest=0.0)
         row[2].set_ylabel(f"error ({about['unit']})")
-        row[2].set_ylim(bottom=0)
     _curves_legend(figure, colours)
     return figure
 
@@ -92,8 +96,10 @@ class _Curves:
             axes.plot(self._x(steps), values, color=self._colour, linewidth=0.8, alpha=0.35)
         steps, values = self._series("validation", quantity)
         axes.plot(self._x(steps), values, color=self._colour, linewidth=2.0)
-        chosen = steps == self._run["step"]
-        axes.plot(self._x(steps[chosen]), values[chosen], "D", color=self._colour, markersize=5)
+        if len(steps):
+            chosen = np.asarray([float(self._run["step"])])
+            value = np.interp(chosen, steps, values)
+            axes.plot(self._x(chosen), value, "D", color=self._colour, markersize=5)
 
     def _series(self, part: str, quantity: str) -> tuple[plots.Floats, plots.Floats]:
         steps, values = plots.series(self._lines, f"{part}/{self._head}/{quantity}")
@@ -108,13 +114,16 @@ class _Curves:
         return np.interp(steps, *self._samples)
 
 
-def _skill_axis(axes: Axes) -> None:
+def _fit_y(axes: Axes, *, percentiles: tuple[float, float], lowest: float) -> None:
+    """Shows what lies between two percentiles of all values: runs differ by little."""
     values = [value for curve in axes.lines for value in np.asarray(curve.get_ydata())]
-    # The first steps are often far below the constant; they must not flatten the rest.
-    lowest = min(0.0, float(np.percentile(values, 5))) if values else 0.0
-    axes.set_ylim(max(_LOWEST_SKILL, lowest) - 0.1, 1.05)
-    axes.axhline(0, color="black", linestyle="--", linewidth=1)
-    axes.set_ylabel("skill (1 = no error)")
+    if not values:
+        place: dict[str, Any] = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+        axes.text(0.5, 0.5, "nothing recorded", color=plots.INK, **place)
+        return
+    low, high = np.maximum(np.percentile(values, percentiles), lowest)
+    margin = max(0.05 * (high - low), 0.01)
+    axes.set_ylim(low - margin, high + margin)
 
 
 def _curves_legend(figure: Figure, colours: Mapping[str, str]) -> None:
