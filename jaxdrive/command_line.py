@@ -129,18 +129,24 @@ def _compared(
     names = [_absolute(name) for name in given["workdirs"].value or () if name]
     if len(names) < 2:
         raise UsageError("compare needs --workdirs=A,B,..., the folders of two runs or more")
-    real = [epath.Path(name if "://" in name else os.path.realpath(name)) for name in names]
+    real = [_real(name) for name in names]
     for index, run in enumerate(real):
         if run in real[:index]:
             raise UsageError(f"--workdirs names the same folder twice: {names[index]}")
     target = workdir or epath.Path(names[0]).parent / "compare"
+    real_target = _real(str(target))
     for run in real:
-        if run in (target, *target.parents):
+        if run in (real_target, *real_target.parents):
             raise UsageError(
                 f"{target} belongs to a run that is compared, which stays as it is: name another"
                 " --workdir for the comparison"
             )
     return [epath.Path(name) for name in names], target
+
+
+def _real(path: str) -> epath.Path:
+    """A local folder by its own name, whatever links lead to it."""
+    return epath.Path(path if "://" in path else os.path.realpath(path))
 
 
 def _absolute(path: str) -> str:

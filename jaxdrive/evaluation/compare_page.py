@@ -6,10 +6,10 @@ What is said here was found by compare.py; the curves are read from the compared
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import numpy as np
 from etils import epath
 from matplotlib.figure import Figure
 
@@ -124,11 +124,8 @@ def _best(runs: Sequence[Json], head: str) -> dict[str, str]:
         skills = {
             run["name"]: run["heads"][head][kind]["skill"] for run in runs if head in run["heads"]
         }
-        known = {
-            name: skill
-            for name, skill in skills.items()
-            if skill is not None and np.isfinite(skill)
-        }
+        known = {n: skill for n, skill in skills.items() if skill is not None}
+        known = {n: skill for n, skill in known.items() if math.isfinite(skill)}
         if len(known) > 1:
             best[kind] = max(known, key=lambda name: known[name])
     return best
