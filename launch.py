@@ -6,6 +6,7 @@ Verbs:
   evaluate  score a checkpoint on recorded frames that it never saw
   drive     let a checkpoint drive tracks that it never saw
   inspect   print and draw a dataset, or what a batch of it gives the train step
+  compare   lay the learning curves of several runs over each other and score them alike
 
 Examples:
   python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
@@ -13,6 +14,7 @@ Examples:
   python launch.py evaluate --workdir=runs/quickstart --split=validation
   python launch.py drive --workdir=runs/quickstart --steps=500,1000,3000
   python launch.py inspect --config=configs/quickstart.py --batch=100
+  python launch.py compare --workdirs=runs/quickstart,runs/plain
 
 The configuration of a run is kept in its workdir, so evaluate, drive and inspect need no --config.
 Fields stand in configs/default.py. Several processes: --coordinator, --num_processes, --process_id.

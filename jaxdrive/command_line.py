@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxdrive import checks, logs
 from jaxdrive.errors import UsageError, UserError
 
-VERBS = ("prepare", "train", "evaluate", "drive", "inspect")
+VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare")
 _SPLITS = ("train", "validation", "test")
 # Flags that not every verb takes.
 _ONLY_FOR = {
@@ -33,6 +33,7 @@ _ONLY_FOR = {
     "split": ("evaluate",),
     "domain_randomize": ("drive",),
     "batch": ("inspect",),
+    "workdirs": ("compare",),
 }
 
 
@@ -42,7 +43,7 @@ class Command:
 
     Attributes:
       verb: One of `VERBS`.
-      config: The configuration with its overrides.
+      config: The configuration with its overrides; empty for `compare`.
       workdir: The run's folder; None for `prepare`, and for `inspect` where none is named.
       flags: The other flags, by name.
       text: The command as typed.
@@ -58,6 +59,7 @@ class Command:
 def _define_flags(values: flags.FlagValues) -> None:
     define: dict[str, Any] = {"flag_values": values}
     flags.DEFINE_string("workdir", None, "Folder of the run: local, or gs://...", **define)
+    flags.DEFINE_list("workdirs", [], "compare: folders of runs, e.g. runs/a,runs/b.", **define)
     flags.DEFINE_integer("step", None, "Checkpoint to use; default: the best.", **define)
     flags.DEFINE_list("steps", [], "drive: checkpoints to compare, e.g. 500,1000.", **define)
     tracks_help = "drive: number of tracks, seeds 0, 1, ..."
@@ -95,6 +97,11 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         rest = given([argv[0], *words], known_only=True)
     _check_flags(verb, given)
     workdir = epath.Path(_absolute(given["workdir"].value)) if given["workdir"].value else None
+    others = {name: given[name].value for name in given if name != "config"}
+    if verb == "compare":
+        compared, workdir = _compared(given, rest[1:], workdir)
+        others["workdirs"] = compared
+        return Command(verb, {}, workdir, others, " ".join(["python", *argv]))
     if workdir is None and verb not in ("prepare", "inspect"):
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
     base = _find_config(verb, given["config"].value, workdir)
@@ -109,8 +116,40 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     for name in ("dir", "path", "prepared"):
         if config["data"][name]:
             config["data"][name] = _absolute(config["data"][name])
-    others = {name: given[name].value for name in given if name != "config"}
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
+
+
+def _compared(
+    given: flags.FlagValues, rest: Sequence[str], workdir: epath.Path | None
+) -> tuple[list[epath.Path], epath.Path]:
+    """The runs to compare, and where to write what is found."""
+    strangers = ["--config"] if given["config"].present else rest
+    if strangers:
+        raise UsageError(
+            f"compare does not take {strangers[0]!r}: runs are compared as their workdirs say, with"
+            " --workdirs=A,B,... and --workdir=DIR for what is found"
+        )
+    names = [_absolute(name) for name in given["workdirs"].value or () if name]
+    if len(names) < 2:
+        raise UsageError("compare needs --workdirs=A,B,..., the folders of two runs or more")
+    real = [_real(name) for name in names]
+    for index, run in enumerate(real):
+        if run in real[:index]:
+            raise UsageError(f"--workdirs names the same folder twice: {names[index]}")
+    target = workdir or epath.Path(names[0]).parent / "compare"
+    real_target = _real(str(target))
+    for run in real:
+        if run in (real_target, *real_target.parents):
+            raise UsageError(
+                f"{target} belongs to a run that is compared, which stays as it is: name another"
+                " --workdir for the comparison"
+            )
+    return [epath.Path(name) for name in names], target
+
+
+def _real(path: str) -> epath.Path:
+    """A local folder by its own name, whatever links lead to it."""
+    return epath.Path(path if "://" in path else os.path.realpath(path))
 
 
 def _absolute(path: str) -> str:
@@ -221,10 +260,12 @@ def run(command: Command) -> int:
 
     logs.to_console(quiet=jax.process_index() != 0)
     with _plain_system_errors():
-        checks.check(command.config)
+        if command.verb != "compare":
+            checks.check(command.config)
         if command.verb == "drive":
             checks.check_driving(command.config)
-        if command.workdir is None:
+        # A comparison is computed before its folder is made and locked.
+        if command.workdir is None or command.verb == "compare":
             _dispatch(command)
         else:
             with workdirs.only_one(command.workdir):
@@ -243,7 +284,9 @@ def _dispatch(command: Command) -> None:
         verbs.inspect(config, workdir, batch=given["batch"])
         return
     assert workdir is not None
-    if command.verb == "train":
+    if command.verb == "compare":
+        verbs.compare(given["workdirs"], workdir)
+    elif command.verb == "train":
         verbs.train(config, workdir, command=command.text)
     elif command.verb == "evaluate":
         verbs.evaluate(config, workdir, step=given["step"], split=given["split"])

@@ -23,8 +23,9 @@ from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
+from jaxdrive.evaluation import compare as comparison
+from jaxdrive.evaluation import compare_page, offline
 from jaxdrive.evaluation import inspect as inspection
-from jaxdrive.evaluation import offline
 from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
 from jaxdrive.logs import logger
@@ -228,6 +229,20 @@ def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) ->
             _show(["", *inspection.draw_batch(in_steps, dataset, folder, position=batch)])
         logger.info("\nPictures: %s", folder)
     _wait_for_all("inspect")
+
+
+def compare(compared: Sequence[epath.Path], workdir: epath.Path) -> None:
+    """Compares runs, which stay as they are; writes numbers, pictures and a page to `workdir`."""
+    # Whatever is missing is told before anything is computed.
+    for run in compared:
+        workdirs.read_config(run)
+        _chosen_step(run, None)
+    result = comparison.compare(compared)
+    _show(compare_page.table(result))
+    if jax.process_index() == 0:
+        with workdirs.only_one(workdir):
+            workdirs.write_json(workdir / comparison.FILE, result)
+            logger.info("Comparison: %s", compare_page.write(workdir, result))
 
 
 def _chosen_step(workdir: epath.Path, step: int | None) -> int:

@@ -144,6 +144,38 @@ def test_a_wrong_command_is_answered_in_one_line(parse, words, message):
     assert caught.value.exit_code == 2
 
 
+def test_a_comparison_goes_beside_the_first_run_unless_told_otherwise(parse, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = parse("compare", "--workdirs=runs/a,elsewhere/b")
+    assert command.flags["workdirs"] == [tmp_path / "runs" / "a", tmp_path / "elsewhere" / "b"]
+    assert command.workdir == epath.Path(tmp_path / "runs" / "compare")
+    command = parse("compare", "--workdirs=runs/a,runs/b", "--workdir=out")
+    assert command.workdir == epath.Path(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], r"^compare needs --workdirs=A,B,\.\.\., the folders of two runs or more"),
+        (["--workdirs=a"], r"two runs or more"),
+        (["--workdirs=a,b,./a/"], r"names the same folder twice: \S+/a$"),
+        (["--workdirs=a,link"], r"names the same folder twice: \S+/link$"),
+        (["--workdirs=a,b", "--workdir=b"], r"/b belongs to a run that is compared"),
+        (["--workdirs=a,b", "--workdir=a/x"], r"/a/x belongs to a run that is compared"),
+        (["--workdirs=a,b", "--workdir=link/x"], r"/link/x belongs to a run that is compared"),
+        (["--workdirs=a,b", QUICKSTART], r"^compare does not take '--config'"),
+        (["--workdirs=a,b", "--config.seed=1"], r"^compare does not take '--config\.seed=1'"),
+        (["--workdirs=a,b", "--step=1"], r"^--step is for evaluate and drive"),
+    ],
+)
+def test_a_comparison_that_cannot_be_made(parse, tmp_path, monkeypatch, words, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    with pytest.raises(UsageError, match=message):
+        parse("compare", *words)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -1,19 +1,41 @@
 """What a checkpoint is worth on recorded frames that it never saw: `evaluation.json`."""
 
+import dataclasses
 import time
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
+from jaxdrive.heads import Head
 from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import predict_frames, prediction_rows
 from jaxdrive.training.parts import make_examples, make_network
 
 FILE = "evaluation.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """What one checkpoint says to recorded frames.
+
+    Attributes:
+      step: Of the checkpoint.
+      heads: By name.
+      ids: Records of the dataset, int32 [n], n > 0.
+      targets: By head name, predictions in the range of the head's target, float32 [n].
+      seconds: That predicting took, compilation left out.
+    """
+
+    step: int
+    heads: Mapping[str, Head]
+    ids: np.ndarray
+    targets: Mapping[str, np.ndarray]
+    seconds: float
 
 
 def evaluate(
@@ -40,6 +62,30 @@ def evaluate(
     Raises:
       UserError: There is no such checkpoint or the split is empty.
     """
+    found = predict(config, workdir, dataset, step=step, split=split)
+    labels = {name: values[found.ids] for name, values in dataset.labels.items()}
+    return {
+        "step": found.step,
+        "split": split,
+        "dataset": dataset.manifest["fingerprint"],
+        "frames": len(found.ids),
+        "images_per_second": len(found.ids) / found.seconds,
+        "heads": metrics.scores_of(found.heads, found.targets, labels),
+    }
+
+
+def predict(
+    config: Mapping[str, Any],
+    workdir: epath.Path,
+    dataset: Dataset,
+    *,
+    step: int | None,
+    split: str,
+) -> Predictions:
+    """What one checkpoint says to every frame of one split; takes and raises what `evaluate` does.
+
+    Only frames of the camera that drives count.
+    """
     ids = dataset.driving_ids(split)
     if not len(ids):
         counts = ", ".join(f"{name}: {len(dataset.driving_ids(name))}" for name in SPLITS)
@@ -55,7 +101,7 @@ def evaluate(
         )
     variables = network.partition.put_state(restored)
 
-    def predict(records: Any) -> dict[str, Any]:
+    def predicted(records: np.ndarray) -> dict[str, np.ndarray]:
         return predict_frames(
             network.predict,
             network.partition,
@@ -66,19 +112,11 @@ def evaluate(
             threads=config["loader"]["threads"],
         )
 
-    predict(ids[:1])  # Compiles, which is no part of the speed of evaluation.
+    predicted(ids[:1])  # Compiles, which is no part of the speed of evaluation.
     started = time.perf_counter()
-    predictions = predict(ids)
+    targets = predicted(ids)
     seconds = time.perf_counter() - started
-    labels = {name: values[ids] for name, values in dataset.labels.items()}
-    return {
-        "step": chosen,
-        "split": split,
-        "dataset": dataset.manifest["fingerprint"],
-        "frames": len(ids),
-        "images_per_second": len(ids) / seconds,
-        "heads": metrics.scores_of(network.heads, predictions, labels),
-    }
+    return Predictions(chosen, network.heads, ids, targets, seconds)
 
 
 def table(result: Mapping[str, Any]) -> list[str]:

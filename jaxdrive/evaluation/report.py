@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import base64
 import dataclasses
-import importlib.resources
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import jinja2
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxdrive.evaluation import plots, results, wording
+from jaxdrive.evaluation import page, plots, results, wording
 from jaxdrive.evaluation.architecture import architecture
 from jaxdrive.evaluation.results import Json
 
@@ -38,26 +36,9 @@ def write_report(workdir: epath.Path) -> epath.Path:
     Raises:
       UserError: a file of the workdir is no JSON, or its parts do not fit together.
     """
-    template = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    template.filters.update(number=wording.number, skill=wording.signed, percent=wording.percent)
-    text = importlib.resources.files(__package__).joinpath("report.html.j2").read_text("utf-8")
-    page = template.from_string(text).render(_content(epath.Path(workdir)))
-
     target = epath.Path(workdir) / "report.html"
-    unfinished = target.with_name("report.html.unfinished")
-    unfinished.write_bytes(page.encode("utf-8"))
-    unfinished.replace(target)
+    page.write(target, "report.html.j2", _content(epath.Path(workdir)))
     return target
-
-
-@dataclasses.dataclass(frozen=True)
-class Picture:
-    """A figure for the page: its address (a `data:` URI) and its words for who cannot see it."""
-
-    uri: str
-    description: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,7 +135,7 @@ def _pictures(
     lines: Sequence[Json],
     colours: Mapping[str, str],
     drawn: Mapping[str, list[int] | None],
-) -> dict[str, list[Picture]]:
+) -> dict[str, list[page.Picture]]:
     """The pictures of each section, none where its file is missing."""
     balanced = (content["balance"] or {}).get("heads", {})
     evaluated = (content["evaluation"] or {}).get("heads", {})
@@ -181,7 +162,7 @@ def _pictures(
             if head in evaluated
         ],
     }
-    return {section: [_picture(figure) for figure in some] for section, some in figures.items()}
+    return {section: [page.picture(figure) for figure in some] for section, some in figures.items()}
 
 
 def _optimiser_figures(lines: Sequence[Json]) -> list[Figure]:
@@ -207,17 +188,11 @@ def _speed_figures(lines: Sequence[Json]) -> list[Figure]:
     ]
 
 
-def _picture(figure: Figure) -> Picture:
-    titles = [axes.get_title(loc="left") for axes in figure.axes]
-    return Picture(plots.svg_data_uri(figure), "Plot: " + "; ".join(titles))
-
-
-def _model_picture(model: Mapping[str, Any] | None) -> list[Picture]:
+def _model_picture(model: Mapping[str, Any] | None) -> list[page.Picture]:
     if model is None:
         return []
-    return [
-        Picture(plots.svg_data_uri(architecture(model)), "The network from its inputs to its heads")
-    ]
+    uri = plots.svg_data_uri(architecture(model))
+    return [page.Picture(uri, "The network from its inputs to its heads")]
 
 
 def _file_uri(path: epath.Path, kind: str) -> str | None:

@@ -122,7 +122,7 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
         "balanced": 1 / frames[index],
     }
     sums = np.bincount(index, weights=absolute, minlength=len(head.bins))
-    return {name: _weighted(squared, absolute, targets, w) for name, w in weights.items()} | {
+    return {name: weighted_score(squared, absolute, targets, w) for name, w in weights.items()} | {
         "bins": [
             {
                 "text": text,
@@ -138,9 +138,17 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
     }
 
 
-def _weighted(
+def weighted_score(
     squared: np.ndarray, absolute: np.ndarray, targets: np.ndarray, weights: np.ndarray
 ) -> dict[str, Any]:
+    """Loss, mae and skill under given weights.
+
+    Args:
+      squared: Squared errors in the range of the target, [N].
+      absolute: Absolute errors in the label's unit, [N].
+      targets: In the range of the target, [N]; skill compares with the best constant for these.
+      weights: Of every frame, [N]; their sum does not matter.
+    """
     loss = float(np.average(squared, weights=weights))
     mean = np.average(targets, weights=weights)
     variance = float(np.average(np.square(targets - mean), weights=weights))

@@ -59,7 +59,7 @@ class Launcher:
 
     def command(self, verb: str, *words: str, workdir: Path, **fields) -> list[str]:
         settings = {"data.dir": self.datasets} | TINY | fields
-        if verb in ("evaluate", "drive", "inspect"):
+        if verb in ("evaluate", "drive", "inspect", "compare"):
             settings = fields
         else:
             words = ("--config=configs/quickstart.py", *words)
