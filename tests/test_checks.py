@@ -51,6 +51,7 @@ def test_the_shipped_configurations_pass():
         ("optim.warmup_steps", -1),
         ("optim.learning_rate", -1e-3),
         ("num_steps", "soon"),
+        ("num_steps", 1.5),
         ("num_steps", "0 epochs"),
         ("log_every", "1 day"),
         ("data.fraction", 0.0),
