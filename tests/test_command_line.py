@@ -126,7 +126,10 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
             r"^unknown flag --wrokdir: did you mean --workdir\?",
         ),
         (["prepare", QUICKSTART, "--config.seed=abc"], r"--config\.seed=abc: .*'abc'"),
-        (["prepare", QUICKSTART, "--config.batch_size=1.5"], r"--config\.batch_size=1\.5: .*'1\.5'"),
+        (
+            ["prepare", QUICKSTART, "--config.batch_size=1.5"],
+            r"--config\.batch_size=1\.5: .*'1\.5'",
+        ),
         (["prepare", QUICKSTART, "--config.data.noise=x"], r"--config\.data\.noise=x: .*'x'"),
         (["prepare", QUICKSTART, "--config.heads=3"], r"--config\.heads=3: .*ConfigDict"),
         (["prepare", QUICKSTART, "--config.seed"], r"Missing value for flag --config\.seed"),

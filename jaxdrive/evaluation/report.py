@@ -228,18 +228,25 @@ def _facts(run: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
             facts["Wall time"] = [
                 (verb, wording.duration(seconds)) for verb, seconds in times.items()
             ]
+        elif name == "changes":
+            facts["Changed on the way"] = [_change(change) for change in value]
         elif isinstance(value, dict):
             facts[name.capitalize()] = [
                 (field.replace("_bytes", ""), texts.get(field, _text)(item))
                 for field, item in value.items()
             ]
-        else:
+        elif value is not None:
             facts["Run"].append((name, _text(value)))
     return {title: rows for title, rows in facts.items() if rows}
 
 
 def _text(value: Any) -> str:
     return wording.number(value) if isinstance(value, int | float) else str(value)
+
+
+def _change(change: Mapping[str, Any]) -> tuple[str, str]:
+    before, after = json.dumps(change["before"]), json.dumps(change["after"])
+    return f"at step {change['step']:,}", f"{change['field']}: {before} → {after}"
 
 
 def _counts(frames: Mapping[str, int]) -> str:

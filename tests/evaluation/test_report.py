@@ -107,6 +107,10 @@ def results_of_a_run():
             "dataset": {"frames": {"train": 22000, "test": 1432}, "bytes": 512},
             "parameters": 178243,
             "wall_time_seconds": {"train": 125.0, "drive": 40.1},
+            "stopped": None,
+            "changes": [
+                {"step": 1500, "field": "optim.learning_rate", "before": 1e-3, "after": 1e-4}
+            ],
         },
         "model": model_of_a_run(),
         "balance": {
@@ -207,8 +211,10 @@ def test_every_number_is_on_the_page(whole):
         ["train", "2 min 5 s"],
         ["together", "2 min 45 s"],
         ["jax", "0.10.0"],
+        ["at step 1,500", "optim.learning_rate: 0.001 → 0.0001"],
     ):
         assert fact in rows
+    assert not any("stopped" in row for row in rows)
     assert ["backbone/Conv_0", "Conv 5x5", "21 × 24 × 16", "1,216", "32"] in rows
     assert ["together", "", "", "148,899", "32"] in rows
 
