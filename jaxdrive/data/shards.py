@@ -24,7 +24,7 @@ from jaxdrive.data import bad_rows
 from jaxdrive.data.frames import BadRow, Fit, Frame, Session, fit_image
 from jaxdrive.data.split import GAP, SPLITS, SplitRule, split_of
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST = "manifest.json"
 TABLE = "labels.parquet"
 # "all" is reserved: TFDS means every split by it.

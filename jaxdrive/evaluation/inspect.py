@@ -61,16 +61,16 @@ def describe(dataset: Dataset) -> list[str]:
         ),
         "",
     ]
-    return lines + _bad_rows(manifest.get("bad_rows"))
+    return lines + _bad_rows(manifest["bad_rows"])
 
 
-def _bad_rows(bad: Mapping[str, Any] | None) -> list[str]:
-    if not bad or not bad["count"]:
+def _bad_rows(bad: Mapping[str, Any]) -> list[str]:
+    if not bad["count"]:
         return ["Bad rows: none"]
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in bad["reasons"].items())
-    shown = bad["rows"][:_BAD_ROWS]
+    shown = bad["list"][:_BAD_ROWS]
     lines = [f"Bad rows: {bad['count']:,} left out ({reasons})"]
-    lines += [f"  {row['origin']}: {row['reason']}" for row in shown]
+    lines += [f"  {row['origin']}: {row['reason']} ({row['detail']})" for row in shown]
     if bad["count"] > len(shown):
         lines.append(f"  ... and {bad['count'] - len(shown):,} more, see manifest.json")
     return lines
@@ -136,7 +136,7 @@ def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path
             _write_image(
                 folder / f"frames-{split}.png", inspect_plots.frames_sheet(examples, split)
             )
-    bad = dataset.manifest.get("bad_rows") or {"count": 0}
+    bad = dataset.manifest["bad_rows"]
     with plots.style():
         for name, colour in plots.head_colours(list(examples.heads)).items():
             figure = plots.labels_recorded_and_drawn(

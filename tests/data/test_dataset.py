@@ -221,7 +221,7 @@ def test_a_dataset_of_another_schema_is_refused(copied):
     manifest["schema_version"] = 99
     (copied / shards.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(
-        UserError, match=r"schema version 99, this jaxdrive reads version 1.*delete"
+        UserError, match=r"schema version 99, this jaxdrive reads version 2.*delete"
     ):
         open_dataset(copied)
 

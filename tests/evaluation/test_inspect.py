@@ -13,8 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import default
+from jaxdrive.data import bad_rows
 from jaxdrive.data.balance import make_plans
 from jaxdrive.data.dataset import ImageReader
+from jaxdrive.data.frames import BadRow
 from jaxdrive.data.loader import Examples
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import inspect, inspect_plots
@@ -206,11 +208,10 @@ def test_the_timeline_shows_every_moment_once_in_the_colour_of_its_split(small):
         assert len(set(colours.values())) == 3
 
 
-BAD = {
-    "count": 12,
-    "reasons": {"missing image": 11, "steering is not a number": 1},
-    "rows": [{"origin": f"log.csv, row {i}", "reason": "missing image"} for i in range(11)],
-}
+BAD = bad_rows.report(
+    [BadRow(f"log.csv, row {i}", "image missing", f"there is no IMG/{i}.jpg") for i in range(11)]
+    + [BadRow("log.csv, row 11", bad_rows.NO_NUMBER, "steering is 'left'")]
+)
 
 
 def test_the_text_says_what_is_there_and_what_was_left_out(small):
@@ -233,8 +234,8 @@ def test_the_text_says_what_is_there_and_what_was_left_out(small):
 
     bad = dataclasses.replace(small.dataset, manifest={**small.dataset.manifest, "bad_rows": BAD})
     told = inspect.describe(bad)[len(lines) - 1 :]
-    assert told[0] == ("Bad rows: 12 left out (missing image 11, steering is not a number 1)")
-    assert told[1] == "  log.csv, row 0: missing image"
+    assert told[0] == ("Bad rows: 12 left out (image missing 11, label is no number 1)")
+    assert told[1] == "  log.csv, row 0: image missing (there is no IMG/0.jpg)"
     assert told[-1] == "  ... and 2 more, see manifest.json"
     assert len(told) == 12
 
