@@ -14,7 +14,8 @@ from configs import default
 def get_config() -> ConfigDict:
     """The default configuration with the simulator's pictures, in blocks of time, and PilotNet."""
     config = default.get_config()
-    config.num_steps = 600
+    config.num_steps = 400
+    config.batch_size = 32
     config.log_every = 20
     config.eval_every = 100
     config.checkpoint_every = 100
@@ -31,9 +32,10 @@ def get_config() -> ConfigDict:
     config.data.crop_bottom = 25
     config.data.height = 66
     config.data.width = 200
-    # People record in few long sessions: short blocks show every split all of the track.
-    config.data.split.block_seconds = 5.0
-    config.data.split.gap_seconds = 1.0
+    # People record in few long sessions. Blocks shorter than a turn let every split see turns to
+    # both sides, even in a recording of two minutes; both sides of a border keep the gap.
+    config.data.split.block_seconds = 3.0
+    config.data.split.gap_seconds = 0.5
     config.data.split.validation = 0.2
     config.data.split.test = 0.2
 
