@@ -103,7 +103,7 @@ def _merged(stages: Sequence[Stage]) -> list[tuple[Stage, str]]:
             together |= {key: together[key] + other[key] for key in ("trainable", "statistics")}
         if others:
             name += f" to {others[-1]['name'].split('/')[-1]}"
-            together["kind"] = f"{len(others) + 1} × {first['kind']}"
+            together["kind"] = f"{len(others) + 1} x {first['kind']}"
         merged.append((together, name))
     return merged
 
@@ -135,7 +135,12 @@ def _backbone(
         sum(stage[name] for stage, _ in stages) for name in ("trainable", "statistics")
     )
     axes.text(
-        above.left + 0.1, top - 0.1, overview["backbone"], weight="bold", color=RUN_COLOUR, va="center"
+        above.left + 0.1,
+        top - 0.1,
+        overview["backbone"],
+        weight="bold",
+        color=RUN_COLOUR,
+        va="center",
     )
     counts = _parameters({"trainable": trainable, "statistics": statistics})
     axes.text(
@@ -200,9 +205,7 @@ def _head(
         start, place = place, dataclasses.replace(place, y=place.y - _STEP)
     _arrow(axes, start, place)
     _box(axes, place, colour, colour)
-    axes.text(
-        place.middle, place.y, head, ha="center", va="center", color="white", weight="bold"
-    )
+    axes.text(place.middle, place.y, head, ha="center", va="center", color="white", weight="bold")
 
 
 def _box(axes: Axes, place: _Place, face: str, edge: str) -> None:
@@ -249,10 +252,10 @@ def _arrow(axes: Axes, start: _Place, end: _Place) -> None:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
+    return " x ".join(map(str, shape))
 
 
 def _parameters(counts: Mapping[str, Any]) -> str:
-    """ "19,488 trainable + 192 statistics"; statistics only where there are some."""
+    """As "19,488 trainable + 192 statistics"; statistics only where there are some."""
     trainable, statistics = counts["trainable"], counts["statistics"]
     return f"{trainable:,} trainable" + (f" + {statistics:,} statistics" if statistics else "")

@@ -160,9 +160,7 @@ def _shifted_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
     return total
 
 
-def _stock_conv(
-    x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 1
-) -> jax.Array:
+def _stock_conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 1) -> jax.Array:
     return jax.lax.conv_general_dilated(
         x,
         kernel,

@@ -206,7 +206,7 @@ def test_every_number_is_on_the_page(whole):
         ["jax", "0.10.0"],
     ):
         assert fact in rows
-    assert ["backbone/Conv_0", "Conv 5x5", "21 × 24 × 16", "1,216", "32"] in rows
+    assert ["backbone/Conv_0", "Conv 5x5", "21 x 24 x 16", "1,216", "32"] in rows
     assert ["together", "", "", "148,899", "32"] in rows
 
 
@@ -226,7 +226,7 @@ def test_the_page_stands_alone(whole):
 
 def test_every_picture_and_the_video_are_inside(whole):
     images = [attributes for tag, attributes in whole.page.tags if tag == "img"]
-    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, two of speed, model.
+    # Per head: curves, labels, errors; then scores, ages, two of the optimiser and of speed, model.
     assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 7
     for image in images:
         assert image["alt"].removeprefix("Plot: ")
@@ -257,9 +257,7 @@ def test_every_axes_is_named_and_nothing_overlaps(whole):
                 assert figure.bbox.x0 <= box.x0
                 assert box.x1 <= figure.bbox.x1
     named = [
-        (a.get_title(loc="left"), a.get_xlabel(), a.get_ylabel())
-        for f in plotted
-        for a in f.axes
+        (a.get_title(loc="left"), a.get_xlabel(), a.get_ylabel()) for f in plotted for a in f.axes
     ]
     for head, unit in UNITS.items():
         assert (
@@ -311,7 +309,14 @@ HINTS = {
     "missing",
     [
         {"config.json", "metrics.jsonl", "drive.mp4"},
-        {"run.json", "model.json", "balance.json", "evaluation.json", "drive.json", "drive_steps.json"},
+        {
+            "run.json",
+            "model.json",
+            "balance.json",
+            "evaluation.json",
+            "drive.json",
+            "drive_steps.json",
+        },
     ],
 )
 def test_a_missing_file_costs_one_line(whole, tmp_path, missing):
