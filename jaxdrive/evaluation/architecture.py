@@ -59,7 +59,8 @@ def architecture(overview: Mapping[str, Any]) -> Figure:
     deepest = max(len(parts[head]) for head in overview["heads"])
     rows = 1 + len(parts["backbone"]) + 1 + len(parts["common"]) + deepest + 1
     height = (rows + 2.1) * _STEP + 2 * _MARGIN
-    figure = Figure(figsize=(width + 2 * _MARGIN, height), layout="none")
+    figure = Figure(figsize=(width + 2 * _MARGIN, height))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(-_MARGIN, width + _MARGIN)
     axes.set_ylim(-height, 0)
@@ -94,7 +95,7 @@ def _merged(stages: Sequence[Stage]) -> list[tuple[Stage, str]]:
     def looks(stage: Stage) -> Stage:
         return {field: value for field, value in stage.items() if field != "name"}
 
-    merged = []
+    merged: list[tuple[Stage, str]] = []
     for _, alike in itertools.groupby(stages, key=looks):
         first, *others = alike
         name = first["name"].split("/")[-1]

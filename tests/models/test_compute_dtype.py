@@ -29,6 +29,7 @@ def _strict_dtypes():
 def model_of(backbone: str, dtype: str, *, sync: bool = True):
     config = xception.get_config().model.to_dict()
     config |= {"backbone": backbone, "compute_dtype": dtype, "common": (16,), "head": ()}
+    config |= {"channels": (8, 8)}
     config["batch_norm"]["sync"] = sync
     return make_model(config, list(HEADS), axis_name=DATA_AXIS)
 
@@ -38,12 +39,12 @@ def fresh_state(model, optimizer):
     return jax.eval_shape(init)
 
 
-def batch_of(rows: int):
+def batch_of(rows: int, size: tuple[int, int] = SIZE):
     generator = np.random.default_rng(0)
     return {
         name: {
             "inputs": {
-                "image": generator.integers(0, 256, (rows, *SIZE, 3), np.uint8),
+                "image": generator.integers(0, 256, (rows, *size, 3), np.uint8),
                 "speed": generator.random(rows, np.float32),
             },
             "labels": {name: generator.random(rows, np.float32)},
@@ -60,7 +61,7 @@ def dtypes_of(tree) -> set[np.dtype]:
 
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_only_what_the_backbone_computes_is_bfloat16(backbone):
-    model, optimizer = model_of(backbone, "bfloat16"), optax.adam(1e-3)
+    model, optimizer = model_of(backbone, "bfloat16"), optax.sgd(0.1, momentum=0.9)
     step = parallel.make_partition("shard_map").spread_train(
         make_train_step(model, HEADS, optimizer, supervise="own", passes="one")
     )
@@ -83,21 +84,27 @@ def test_only_what_the_backbone_computes_is_bfloat16(backbone):
 
 
 def test_gradients_and_statistics_in_bfloat16_are_close_to_those_in_float32():
-    part = batch_of(ROWS)["steering"]
+    part, generator = batch_of(ROWS, (20, 23))["steering"], np.random.default_rng(1)
+    model = model_of("small", "float32", sync=False)
+    shapes = jax.eval_shape(
+        lambda key, inputs: model.init(key, inputs, train=False), jax.random.key(0), part["inputs"]
+    )
+    params = jax.tree.map(
+        lambda leaf: generator.normal(0, 0.3, leaf.shape).astype(np.float32), shapes["params"]
+    )
+    statistics = jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), shapes["batch_stats"])
 
     def gradient_of(model):
-        variables = model.init(jax.random.key(0), part["inputs"], train=False)
-
         def loss(params):
             out, updated = model.apply(
-                {"params": params, "batch_stats": variables["batch_stats"]},
+                {"params": params, "batch_stats": statistics},
                 part["inputs"],
                 train=True,
                 mutable=["batch_stats"],
             )
             return optax.squared_error(out["steering"], part["labels"]["steering"]).mean(), updated
 
-        return jax.jit(jax.grad(loss, has_aux=True))(variables["params"])
+        return jax.jit(jax.grad(loss, has_aux=True))(params)
 
     exact, rounded = (
         gradient_of(model_of("small", dtype, sync=False)) for dtype in ("float32", "bfloat16")
@@ -108,7 +115,7 @@ def test_gradients_and_statistics_in_bfloat16_are_close_to_those_in_float32():
         for a, b in zip(jax.tree.leaves(exact), jax.tree.leaves(rounded), strict=True)
     ]
     # Eight bits of a mantissa, through three layers and back.
-    assert 0 < max(errors) < 0.05
+    assert 0 < max(errors) < 0.2
 
 
 def test_an_unknown_dtype_is_refused():
