@@ -59,7 +59,8 @@ def architecture(overview: Mapping[str, Any]) -> Figure:
     deepest = max(len(parts[head]) for head in overview["heads"])
     rows = 1 + len(parts["backbone"]) + 1 + len(parts["common"]) + deepest + 1
     height = (rows + 2.1) * _STEP + 2 * _MARGIN
-    figure = Figure(figsize=(width + 2 * _MARGIN, height), layout="none")
+    figure = Figure(figsize=(width + 2 * _MARGIN, height))
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_xlim(-_MARGIN, width + _MARGIN)
     axes.set_ylim(-height, 0)
@@ -94,7 +95,7 @@ def _merged(stages: Sequence[Stage]) -> list[tuple[Stage, str]]:
     def looks(stage: Stage) -> Stage:
         return {field: value for field, value in stage.items() if field != "name"}
 
-    merged = []
+    merged: list[tuple[Stage, str]] = []
     for _, alike in itertools.groupby(stages, key=looks):
         first, *others = alike
         name = first["name"].split("/")[-1]
@@ -103,7 +104,7 @@ def _merged(stages: Sequence[Stage]) -> list[tuple[Stage, str]]:
             together |= {key: together[key] + other[key] for key in ("trainable", "statistics")}
         if others:
             name += f" to {others[-1]['name'].split('/')[-1]}"
-            together["kind"] = f"{len(others) + 1} × {first['kind']}"
+            together["kind"] = f"{len(others) + 1} x {first['kind']}"
         merged.append((together, name))
     return merged
 
@@ -252,10 +253,10 @@ def _arrow(axes: Axes, start: _Place, end: _Place) -> None:
 
 
 def _shape(shape: Sequence[int]) -> str:
-    return " × ".join(map(str, shape))
+    return " x ".join(map(str, shape))
 
 
 def _parameters(counts: Mapping[str, Any]) -> str:
-    """ "19,488 trainable + 192 statistics"; statistics only where there are some."""
+    """As "19,488 trainable + 192 statistics"; statistics only where there are some."""
     trainable, statistics = counts["trainable"], counts["statistics"]
     return f"{trainable:,} trainable" + (f" + {statistics:,} statistics" if statistics else "")

@@ -30,6 +30,12 @@ def test_one_command_does_everything(trained, launch):
     assert (trained / "drive.mp4").stat().st_size > 10_000
     sheet = base64.b64encode((trained / "heldout.png").read_bytes()).decode()
     assert f'src="data:image/png;base64,{sheet}"' in (trained / "report.html").read_text()
+    assert "</html>" in (trained / "report.html").read_text()
+    run = json.loads((trained / "run.json").read_text())
+    total = json.loads((trained / "model.json").read_text())["total"]
+    assert total["trainable"] == run["parameters"]
+    assert f"{total['trainable']:,}" in (trained / "model.txt").read_text().splitlines()[-1]
+    assert (trained / "model.png").read_bytes().startswith(b"\x89PNG")
     assert [line["step"] for line in numbers(trained)] == list(range(4, 25, 4))
 
     before = (trained / "drive.json").stat().st_mtime_ns

@@ -26,9 +26,9 @@ def overview_of(config, heads):
         (
             quickstart,
             ["brake", "steering", "throttle"],
-            {"Conv_1", "11 × 12 × 32", "joined by speed", "2305", "178,275 trainable"},
+            {"Conv_1", "11 x 12 x 32", "joined by speed", "2305", "178,275 trainable"},
         ),
-        (xception, ["steering"], {"block5 to block12", "8 × 3 SeparableConv 3x3", "6 × 6 × 728"}),
+        (xception, ["steering"], {"block5 to block12", "8 x 3 SeparableConv 3x3", "6 x 6 x 728"}),
         (quickstart, [f"a_long_name_{number}" for number in range(7)], {"a_long_name_6"}),
     ],
 )

@@ -215,7 +215,7 @@ def test_every_number_is_on_the_page(whole):
     ):
         assert fact in rows
     assert not any("stopped" in row for row in rows)
-    assert ["backbone/Conv_0", "Conv 5x5", "21 × 24 × 16", "1,216", "32"] in rows
+    assert ["backbone/Conv_0", "Conv 5x5", "21 x 24 x 16", "1,216", "32"] in rows
     assert ["together", "", "", "148,899", "32"] in rows
 
 
@@ -238,7 +238,7 @@ def test_every_picture_and_the_video_are_inside(whole):
     (sheet,) = [image for image in images if image.get("class") == "sheet"]
     assert sheet["src"] == "data:image/png;base64," + base64.b64encode(SHEET).decode()
     images.remove(sheet)
-    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, two of speed, model.
+    # Per head: curves, labels, errors; then scores, ages, two of the optimiser and of speed, model.
     assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 7
     for image in images:
         assert image["alt"].removeprefix("Plot: ")

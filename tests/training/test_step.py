@@ -44,6 +44,7 @@ def _double_precision():
 def model_of(*, normalised: bool, sync: bool = True):
     config = {
         "backbone": "small",
+        "compute_dtype": "float32",
         "channels": (4,),
         "batch_norm": {"use": normalised, "sync": sync, "momentum": 0.9, "epsilon": 1e-3},
         "common": (6,),
