@@ -4,6 +4,11 @@ Command:
   python launch.py train --config=configs/udacity.py --config.data.path=DIR --workdir=runs/udacity
 
 DIR holds driving_log.csv and IMG, or folders with them.
+
+Expected, of 143 s on the lake track (2,000 rows), on a busy CPU core at 60 images/s: 7
+minutes. On held-out blocks a balanced steering skill of 0.7 (validation) and 0.5 (test); a natural
+one below 0, since the driver steered in short jerks and went exactly straight in between. Throttle
+and brake, pressed in jerks too, are no better than a constant.
 """
 
 from ml_collections import ConfigDict
@@ -14,11 +19,11 @@ from configs import default
 def get_config() -> ConfigDict:
     """The default configuration with the simulator's pictures, in blocks of time, and PilotNet."""
     config = default.get_config()
-    config.num_steps = 400
+    config.num_steps = 240
     config.batch_size = 32
     config.log_every = 20
-    config.eval_every = 100
-    config.checkpoint_every = 100
+    config.eval_every = 40
+    config.checkpoint_every = 40
     # Most frames go straight on: what matters is how the others are steered.
     config.best_by = "balanced"
     # The recorded speed would tell the network how the same driver pressed the pedals just before.
