@@ -61,10 +61,11 @@ class Dataset:
         return np.flatnonzero(self.splits == split).astype(np.int32)
 
     def counts(self) -> str:
-        """A line of text: how many frames there are of every split, and between them."""
-        gap = len(self.ids(GAP))
-        between = [f"{gap:,} in the gaps between them"] if gap else []
-        return ", ".join([*(f"{len(self.ids(split)):,} for {split}" for split in SPLITS), *between])
+        """A line of text: how many frames there are of every split, and what is in none."""
+        parts = [f"{len(self.ids(split)):,} for {split}" for split in SPLITS]
+        gap, bad = len(self.ids(GAP)), self.manifest["bad_rows"]["count"]
+        parts += [f"{gap:,} in the gaps between them"] * bool(gap)
+        return ", ".join(parts + [f"{bad:,} bad rows left out"] * bool(bad))
 
     def driving_ids(self, split: str) -> np.ndarray:
         """Those of them that the camera in the middle saw, which is the one that drives.

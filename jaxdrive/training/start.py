@@ -137,10 +137,9 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         "one pass" if resolve_passes(config["passes"]) == "one" else "separate passes",
     )
     logger.info(
-        "%s",
-        parameter_overview.get_parameter_overview(
-            trainer.network.template.params, include_stats=False
-        ),
+        "Network: %s, %s parameters; its layers stand in model.txt, drawn in model.png",
+        config["model"]["backbone"],
+        f"{parameter_overview.count_parameters(trainer.network.template.params):,}",
     )
 
 
