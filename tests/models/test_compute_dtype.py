@@ -30,7 +30,7 @@ def model_of(backbone: str, dtype: str, *, sync: bool = True):
     config = xception.get_config().model.to_dict()
     config |= {"backbone": backbone, "compute_dtype": dtype, "common": (16,), "head": ()}
     config |= {"channels": (8, 8)}
-    config["batch_norm"]["sync"] = sync
+    config["batch_norm"] |= {"use": backbone != "pilotnet", "sync": sync}
     return make_model(config, list(HEADS), axis_name=DATA_AXIS)
 
 
@@ -79,8 +79,10 @@ def test_only_what_the_backbone_computes_is_bfloat16(backbone):
     assert len(inside) > 3
     assert set.union(*inside.values()) == {jnp.dtype(jnp.bfloat16)}
     assert set.union(*outside.values()) == {np.dtype(np.float32)}
-    for tree in (state.params, state.batch_stats, state.opt_state, metrics):
+    assert bool(state.batch_stats) == (backbone != "pilotnet")
+    for tree in (state.params, state.opt_state, metrics):
         assert dtypes_of(tree) == {np.dtype(np.float32)}
+    assert dtypes_of(state.batch_stats) <= {np.dtype(np.float32)}
 
 
 def test_gradients_and_statistics_in_bfloat16_are_close_to_those_in_float32():

@@ -128,5 +128,5 @@ def test_batch_norm_equals_the_stock_layer_group_by_group(groups):
 
 def test_an_unknown_backbone_is_refused():
     config = quickstart.get_config().model.to_dict() | {"backbone": "big"}
-    with pytest.raises(UserError, match=r"config\.model\.backbone='big'.*pilotnet.*small"):
+    with pytest.raises(UserError, match=r"config\.model\.backbone='big'.*small, pilotnet, xc"):
         make_model(config, HEADS, axis_name="data")
