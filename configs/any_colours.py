@@ -1,0 +1,36 @@
+r"""CarRacing in any colours: shifts and mixed colours, so that the network drives by shape.
+
+Command:
+  python launch.py train --config=configs/any_colours.py --workdir=runs/any_colours
+  python launch.py drive --workdir=runs/any_colours --domain_randomize
+
+Expected, on 2 CPU cores: about 5 minutes, a mean score of 920 over 20 unseen tracks in the colours
+that were recorded, and of 845 (+- 137 over tracks) where every track has colours of its own.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The quickstart's frames and network with random shifts and colours."""
+    config = default.get_config()
+    config.num_steps = 3000
+    config.keep_every = 500
+
+    config.heads.steering.scale = 0.4
+    config.heads.brake.scale = 0.8
+
+    config.data.crop_bottom = 12
+    config.data.height = 42
+    config.data.width = 48
+
+    config.augment.shift.sideways = 5
+    config.augment.shift.along = 2
+    config.augment.shift.label_per_pixel.steering = -0.02
+    # Any colour may become any other, darker may become brighter.
+    config.augment.colour_mix.spread = 0.6
+    config.augment.colour_mix.offset = 0.25
+    config.augment.colour_mix.invert = 0.5
+    return config
