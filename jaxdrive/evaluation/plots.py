@@ -136,11 +136,17 @@ def scores_by_age(ages: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def learning_curves(lines: Lines, head: str, colour: str) -> Figure:
-    """Loss above skill against the training step, on training batches and on held-out frames."""
+    """Loss above skill against the training step, on training batches and on held-out frames.
+
+    Skill on held-out frames is drawn twice: as recorded, and balanced over the bins of the label.
+    """
     figure = Figure(figsize=(3.9, 5.4))
     loss_axes, skill_axes = figure.subplots(2, 1)
     for axes, quantity in ((loss_axes, "loss"), (skill_axes, "skill")):
         _train_and_held_out(axes, lines, f"{head}/{quantity}", colour)
+    steps, balanced = series(lines, f"validation/{head}/balanced_skill")
+    look: dict[str, Any] = {"color": colour, "marker": _marker(steps), "linewidth": 1.8}
+    skill_axes.plot(steps, balanced, linestyle=":", label="held-out, balanced", **look)
     scale = _log_scale_if_positive(loss_axes)
     _describe_over_steps(loss_axes, title=f"{head}: loss", y=f"loss ({scale} scale)")
 
@@ -155,10 +161,8 @@ def learning_curves(lines: Lines, head: str, colour: str) -> Figure:
         seen = [line[key] for line in lines for key in keys if key in line]
         _say(skill_axes, skill_in_words(seen[-1])[0] if seen else "no skill recorded")
     _describe_over_steps(skill_axes, title=f"{head}: skill", y="skill (1 = no error)")
-    handles, labels = loss_axes.get_legend_handles_labels()
-    figure.legend(
-        [*handles, constant], [*labels, "best constant"], loc="outside lower center", ncols=3
-    )
+    constant.set_label("best constant")
+    figure.legend(*skill_axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
