@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from configs import any_colours, default, few_laps, quickstart, udacity, xception
+from configs import any_colours, default, few_laps, one_lap, quickstart, udacity, xception
 from jaxdrive.checks import check, check_driving
 from jaxdrive.errors import UserError
 
@@ -21,7 +21,7 @@ def config_with(name: str, value) -> dict:
 
 
 def test_the_shipped_configurations_pass():
-    for module in (any_colours, default, few_laps, quickstart, udacity, xception):
+    for module in (any_colours, default, few_laps, one_lap, quickstart, udacity, xception):
         check(module.get_config().to_dict())
 
 
