@@ -5,8 +5,8 @@ Command:
 
 Expected, on 2 CPU cores: half a minute to compile, then 4 to 7 images a second, so 200 steps take
 12 to 20 minutes, and driving 20 tracks another 5 to 9. They show that everything runs, and train
-nothing that drives (a mean score of -5): that takes a GPU or TPU, with more steps, a larger batch and
---config.model.compute_dtype=bfloat16.
+nothing that drives (a mean score of -5): that takes a GPU or TPU, with more steps, a larger batch
+and --config.model.compute_dtype=bfloat16.
 """
 
 from ml_collections import ConfigDict
