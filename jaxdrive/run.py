@@ -41,6 +41,9 @@ from jaxdrive.training.parts import (
 )
 
 DRIVE_FILE = "drive.json"
+# Other colours are another question: their answer leaves that of the first one where it is.
+RECOLOURED_FILE = "drive_recoloured.json"
+RECOLOURED_VIDEO_FILE = "drive_recoloured.mp4"
 AGES_FILE = "drive_steps.json"
 BALANCE_FILE = "balance.json"
 MODEL_FILE = "model.json"
@@ -124,11 +127,7 @@ def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset,
 def _drive_unless_done(config: Config, workdir: epath.Path, step: int) -> None:
     done = workdirs.read_json(workdir / DRIVE_FILE) or {"step": None, "tracks": []}
     wanted = config["drive"]["tracks"]
-    same = (done["step"], len(done["tracks"]), done.get("domain_randomize")) == (
-        step,
-        wanted,
-        False,
-    )
+    same = (done["step"], len(done["tracks"])) == (step, wanted)
     if wanted and not same:
         _drive(config, workdir, step=step, tracks=wanted)
 
@@ -151,7 +150,10 @@ def _evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: s
 def drive(
     config: Config, workdir: epath.Path, *, step: int | None, tracks: int, domain_randomize: bool
 ) -> None:
-    """Drives tracks that were never recorded; writes drive.json, drive.mp4 and the report."""
+    """Drives tracks that were never recorded; writes drive.json, drive.mp4 and the report.
+
+    With `domain_randomize` it writes drive_recoloured.json and .mp4 instead.
+    """
     _chosen_step(workdir, step)
     _drive(config, workdir, step=step, tracks=tracks, domain_randomize=domain_randomize)
     _report(workdir)
@@ -165,6 +167,9 @@ def _drive(
     tracks: int,
     domain_randomize: bool = False,
 ) -> None:
+    file, video = DRIVE_FILE, closed_loop.VIDEO_FILE
+    if domain_randomize:
+        file, video = RECOLOURED_FILE, RECOLOURED_VIDEO_FILE
     with workdirs.timed(workdir, "drive"):
         policy = load_policy(config, workdir, step)
         if jax.process_index() == 0:
@@ -173,10 +178,10 @@ def _drive(
                 range(tracks),
                 action_repeat=config["data"]["action_repeat"],
                 domain_randomize=domain_randomize,
-                video=workdir / closed_loop.VIDEO_FILE,
+                video=workdir / video,
             )
             _show(closed_loop.table(result))
-            _write(workdir, DRIVE_FILE, result)
+            _write(workdir, file, result)
     _wait_for_all("drive")
 
 

@@ -27,8 +27,9 @@ def write_report(workdir: epath.Path) -> epath.Path:
 
     Args:
       workdir: directory of a run, local or in a bucket. Of config.json, run.json, model.json,
-        metrics.jsonl, balance.json, evaluation.json, drive.json, drive_steps.json, drive.mp4 and
-        heldout.png any may be missing; the page then says which command makes what it cannot show.
+        metrics.jsonl, balance.json, evaluation.json, drive.json, drive_recoloured.json,
+        drive_steps.json, drive.mp4 and heldout.png any may be missing; the page then says which
+        command makes what it cannot show.
 
     Returns:
       The path of the page: one file without references to others, videos and pictures inside.
@@ -105,7 +106,16 @@ def _is_to_drive(config: Mapping[str, Any]) -> bool:
     return config.get("drive", {}).get("tracks") != 0
 
 
-_FILES = ("config", "run", "model", "balance", "evaluation", "drive", "drive_steps")
+_FILES = (
+    "config",
+    "run",
+    "model",
+    "balance",
+    "evaluation",
+    "drive",
+    "drive_recoloured",
+    "drive_steps",
+)
 _SPEED = ("train/images_per_second", "train/waiting_share")
 
 

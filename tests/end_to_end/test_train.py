@@ -127,3 +127,10 @@ def test_evaluate_and_drive_need_the_workdir_alone(trained, launch, tmp_path):
     assert done.returncode == 0, done.stderr
     ages = json.loads((trained / "drive_steps.json").read_text())["ages"]
     assert [age["step"] for age in ages] == [8, 24]
+
+    driven = (trained / "drive.json").read_bytes()
+    done = launch("drive", "--domain_randomize", "--tracks=1", workdir=trained)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((trained / "drive_recoloured.json").read_text())["domain_randomize"]
+    assert (trained / "drive_recoloured.mp4").stat().st_size > 10_000
+    assert (trained / "drive.json").read_bytes() == driven

@@ -148,6 +148,13 @@ def results_of_a_run():
             "tracks": tracks,
             "action_repeat": 2,
         },
+        "drive_recoloured": {
+            "step": 3000,
+            "mean": 26.8,
+            "std": 252.6,
+            "finished": 0,
+            "tracks": tracks,
+        },
         "drive_steps": {"ages": [{"step": 500, "mean": 310.0, "std": 220.0}]},
     }
 
@@ -215,6 +222,7 @@ def test_every_number_is_on_the_page(whole):
     ):
         assert fact in rows
     assert not any("stopped" in row for row in rows)
+    assert "a mean score of 26.8 ± 252.6, 0 of " in whole.page.text
     assert ["backbone/Conv_0", "Conv 5x5", "21 x 24 x 16", "1,216", "32"] in rows
     assert ["together", "", "", "148,899", "32"] in rows
 
