@@ -3,10 +3,10 @@ r"""Xception on whole CarRacing frames: the published network with the reference
 Command:
   python launch.py train --config=configs/xception.py --workdir=runs/xception
 
-Expected, on 2 CPU cores: half a minute to compile, then 4 to 7 images a second, so 200 steps take
-12 to 20 minutes, and driving 20 tracks another 5 to 9. They show that everything runs, and train
-nothing that drives (a mean score of -5): that takes a GPU or TPU, with more steps, a larger batch
-and --config.model.compute_dtype=bfloat16.
+Expected, on 2 CPU cores: a quarter of a minute to compile, then 4 to 7 images a second beside other
+work, so 200 steps take 12 to 20 minutes, and driving 20 tracks another 5 to 9. They show that
+everything runs, and train nothing that drives (a mean score of -5): that takes a GPU or TPU, with
+more steps, a larger batch and --config.model.compute_dtype=bfloat16.
 """
 
 from ml_collections import ConfigDict
