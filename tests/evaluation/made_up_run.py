@@ -1,0 +1,130 @@
+"""A finished run as its files tell it, made up for the tests of pages, with hostile texts in it."""
+
+import json
+
+HOSTILE = """<script src="http://example.org/x.js">alert('&')</script>"""
+VIDEO = bytes(range(256)) * 5
+SHEET = VIDEO[::-1]
+BINS = ["[-1, -0.5)", "[-0.5, 0)", "0", "(0, 0.5]", "(0.5, 1]"]
+FRAMES = [10, 30, 940, 20, 0]
+DRAWN = [[8, 9, 8, 7, 0], [7, 8, 9, 8, 0]]
+SKILLS = {"steering": (0.412, 0.8125), "throttle": (-0.1375, 0.21), "brake": (None, None)}
+UNITS = {"steering": "share of full lock", "throttle": "share of full throttle", "brake": "bar"}
+SCORES = [925.14, 1003.26, -12.55]
+
+
+def metrics_line(step, drawn):
+    line = {"step": step, "train/learning_rate": 1e-3, "train/gradient_norm": 2.5}
+    line |= {"train/images_per_second": 4000.0 + step / 1000, "train/waiting_share": 0.25}
+    for head, (_, skill) in SKILLS.items():
+        for part in ("train", "validation"):
+            loss = 0.0 if skill is None else 0.1
+            line |= {f"{part}/{head}/loss": loss, f"{part}/{head}/skill": skill}
+        line[f"train/{head}/drawn"] = drawn
+    return line
+
+
+def model_of_a_run():
+    """A network with one layer of a backbone, a common one and one of each head."""
+    rows = [("backbone", "backbone/Conv_0", "Conv 5x5", [21, 24, 16], 1216, 32)]
+    rows += [("common", "common_0", "Dense", [64], 147_584, 0)]
+    rows += [(head, f"{head}_output", "Dense", [1], 33, 0) for head in SKILLS]
+    fields = ("part", "name", "kind", "output", "trainable", "statistics")
+    layers = [dict(zip(fields, row, strict=True)) for row in rows]
+    return {
+        "backbone": "SmallNet",
+        "inputs": {"image": [42, 48, 3], "speed": []},
+        "features": [2304],
+        "layers": layers,
+        "stages": layers,
+        "heads": list(SKILLS),
+        "total": {"trainable": 148_899, "statistics": 32},
+    }
+
+
+def results_of_a_run():
+    """The JSON files of a whole run, by name; brake's label is constant."""
+    bins = [{"text": text, "low": -1.0, "high": 1.0} for text in BINS]
+    plan = [
+        {"frames": n, "planned_share": 0.25 * (n > 0), "repeats_per_pass": 250 / n if n else None}
+        for n in FRAMES
+    ]
+    errors = [{"frames": n, "mae": 0.5 if n else None} for n in FRAMES]
+    tracks = [
+        {"seed": 70 + i, "score": s, "finished": s > 0, "off_road_share": 0.0125, "steps": 741 + i}
+        for i, s in enumerate(SCORES)
+    ]
+    return {
+        "config": {"heads": {head: {"note": HOSTILE} for head in SKILLS}, "seed": 3, "empty": {}},
+        "run": {
+            "command": "python launch.py train",
+            "versions": {"jax": "0.10.0"},
+            "machine": {"memory_bytes": 16.2e9, "devices": ["TFRT_CPU_0"] * 8},
+            "dataset": {"frames": {"train": 22000, "test": 1432}, "bytes": 512},
+            "parameters": 178243,
+            "wall_time_seconds": {"train": 125.0, "drive": 40.1},
+            "stopped": None,
+            "changes": [
+                {"step": 1500, "field": "optim.learning_rate", "before": 1e-3, "after": 1e-4}
+            ],
+        },
+        "model": model_of_a_run(),
+        "balance": {
+            "mode": "v2",
+            "heads": {
+                head: {
+                    "label": head,
+                    "unit": UNITS[head],
+                    "bins": [a | b for a, b in zip(bins, plan, strict=True)],
+                }
+                for head in SKILLS
+            },
+        },
+        "evaluation": {
+            "step": 1500,
+            "split": "test",
+            "frames": 1432,
+            "images_per_second": 8123.0,
+            "heads": {
+                head: {
+                    "natural": {"loss": 0.0123, "mae": 0.0678, "skill": natural},
+                    "balanced": {"loss": 0.0345, "mae": 0.156, "skill": balanced},
+                    "bins": [a | b for a, b in zip(bins, errors, strict=True)],
+                }
+                for head, (natural, balanced) in SKILLS.items()
+            },
+        },
+        "drive": {
+            "step": 1500,
+            "mean": 638.62,
+            "std": 461.7,
+            "finished": 2,
+            "predictions_per_second": 1200.0,
+            "off_road_share": 0.0125,
+            "tracks": tracks,
+            "action_repeat": 2,
+        },
+        "drive_recoloured": {
+            "step": 3000,
+            "mean": 26.8,
+            "std": 252.6,
+            "finished": 0,
+            "tracks": tracks,
+        },
+        "drive_steps": {"ages": [{"step": 500, "mean": 310.0, "std": 220.0}]},
+    }
+
+
+def fill(workdir, leave_out=()):
+    workdir.mkdir(parents=True, exist_ok=True)
+    for name, content in results_of_a_run().items():
+        if f"{name}.json" not in leave_out:
+            (workdir / f"{name}.json").write_text(json.dumps(content))
+    if "metrics.jsonl" not in leave_out:
+        lines = [json.dumps(metrics_line(123_456 * (i + 1), row)) for i, row in enumerate(DRAWN)]
+        (workdir / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    if "drive.mp4" not in leave_out:
+        (workdir / "drive.mp4").write_bytes(VIDEO)
+    if "heldout.png" not in leave_out:
+        (workdir / "heldout.png").write_bytes(SHEET)
+    return workdir
