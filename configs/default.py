@@ -14,10 +14,14 @@ def get_config() -> ConfigDict:
     config.num_steps = duration(1000)
     # Examples of each head in an update, over all devices and processes.
     config.batch_size = 64
-    # Which examples a head draws: "none" = every frame alike, "v2" = every bin of its label alike.
+    # Which examples a head draws. "none": every frame alike. "v2": every bin of its label alike.
+    # "v3": as v2, and every head learns from every image. "v4": as v3, with frames inside a bin
+    # chosen so that the other heads' labels come out even too. "v1": every combination of all
+    # heads' joint_bins alike.
     config.balance = "v2"
     # "own": a head learns from its own batch alone. "all": every head learns from every image.
-    config.supervise = "own"
+    # "auto": "own" for none and v2, "all" for v1, v3 and v4.
+    config.supervise = "auto"
     # "one": one pass over all heads' batches. "separate": one after the other, same numbers, less
     # memory. "auto": the faster one on this platform.
     config.passes = "auto"
@@ -58,8 +62,9 @@ def _heads() -> ConfigDict:
     """Outputs of the network.
 
     target = label / scale, clipped to [low, high]; bins divide the target's range, and atoms are
-    exact values with a bin of their own. A mirrored picture multiplies the label by `mirror`;
-    `corrections` are added to the labels of the cameras left and right of the middle.
+    exact values with a bin of their own; joint_bins are those of balance "v1".
+    A mirrored picture multiplies the label by `mirror`; `corrections` are added to the labels of
+    the cameras left and right of the middle.
     """
     return ConfigDict(
         {
@@ -70,6 +75,10 @@ def _heads() -> ConfigDict:
                 "low": -1.0,
                 "high": 1.0,
                 "bins": {"edges": fixed_width(-10, 10), "atoms": (0.0,)},
+                "joint_bins": {
+                    "edges": (-1.0, -0.6, -0.2, 0.0, 0.2, 0.6, 1.0),
+                    "atoms": (-1.0, 0.0, 1.0),
+                },
                 "mirror": -1.0,
                 "corrections": {"left": 0.25, "right": -0.25},
             },
@@ -80,6 +89,7 @@ def _heads() -> ConfigDict:
                 "low": 0.0,
                 "high": 1.0,
                 "bins": {"edges": fixed_width(0, 10), "atoms": (0.0, 1.0)},
+                "joint_bins": {"edges": (0.0, 0.2, 0.8, 1.0), "atoms": (0.0, 1.0)},
                 "mirror": 1.0,
                 "corrections": {},
             },
@@ -90,6 +100,7 @@ def _heads() -> ConfigDict:
                 "low": 0.0,
                 "high": 1.0,
                 "bins": {"edges": fixed_width(0, 10), "atoms": (0.0, 1.0)},
+                "joint_bins": {"edges": (0.0, 0.2, 0.8, 1.0), "atoms": (0.0, 1.0)},
                 "mirror": 1.0,
                 "corrections": {},
             },

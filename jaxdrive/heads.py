@@ -108,6 +108,7 @@ class Head:
       mirror: What a mirrored picture makes of the label: its factor, -1 or 1.
       corrections: By camera ("left", "right"), what is added to the label where that camera saw the
         frame: a car that stood where the left camera is would steer to the right.
+      joint_bins: Division of [low, high] for balancing all heads' combinations; None = `bins`.
     """
 
     name: str
@@ -119,15 +120,17 @@ class Head:
     unit: str
     mirror: float = 1.0
     corrections: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    joint_bins: Bins | None = None
 
     def __post_init__(self) -> None:
         if not self.scale > 0:
             raise UserError(f"heads.{self.name}.scale must be positive, found {self.scale}")
-        if (self.bins.edges[0], self.bins.edges[-1]) != (self.low, self.high):
-            raise UserError(
-                f"heads.{self.name}.bins cover [{self.bins.edges[0]}, {self.bins.edges[-1]}], but"
-                f" the head's range is [{self.low}, {self.high}]: make the two the same"
-            )
+        for field, bins in (("bins", self.bins), ("joint_bins", self.joint_bins or self.bins)):
+            if (bins.edges[0], bins.edges[-1]) != (self.low, self.high):
+                raise UserError(
+                    f"heads.{self.name}.{field} cover [{bins.edges[0]}, {bins.edges[-1]}], but the"
+                    f" head's range is [{self.low}, {self.high}]: make the two the same"
+                )
         if self.mirror not in (-1, 1):
             raise UserError(f"heads.{self.name}.mirror must be -1 or 1, found {self.mirror}")
         strangers = sorted(set(self.corrections) - set(MIRRORED_CAMERAS))
@@ -181,7 +184,7 @@ def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
     """The heads of a configuration, in order of their names.
 
     Args:
-      config: `config.heads`: by head name, the fields of `Head`, with bins as {edges, atoms}.
+      config: `config.heads`: by head name, the fields of `Head`, bins as {edges, atoms}.
 
     Raises:
       UserError: A field is missing, bins do not fit the range, or there is no head at all.
@@ -197,10 +200,8 @@ def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
                 scale=float(fields["scale"]),
                 low=float(fields["low"]),
                 high=float(fields["high"]),
-                bins=Bins(
-                    edges=tuple(map(float, fields["bins"]["edges"])),
-                    atoms=tuple(map(float, fields["bins"]["atoms"])),
-                ),
+                bins=_bins(fields["bins"]),
+                joint_bins=_bins(fields["joint_bins"]),
                 unit=fields["unit"],
                 mirror=float(fields["mirror"]),
                 corrections={c: float(value) for c, value in fields["corrections"].items()},
@@ -208,3 +209,7 @@ def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
         except KeyError as error:
             raise UserError(f"config.heads.{name} has no field {error}") from error
     return heads
+
+
+def _bins(fields: Mapping[str, Any]) -> Bins:
+    return Bins(edges=tuple(map(float, fields["edges"])), atoms=tuple(map(float, fields["atoms"])))

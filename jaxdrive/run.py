@@ -15,7 +15,6 @@ from jax.experimental import multihost_utils
 
 from jaxdrive import durations
 from jaxdrive import workdir as workdirs
-from jaxdrive.data import balance
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.prepare import fingerprint, fit_shape, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
@@ -23,8 +22,8 @@ from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
+from jaxdrive.evaluation import balance_table, compare_page, offline
 from jaxdrive.evaluation import compare as comparison
-from jaxdrive.evaluation import compare_page, offline
 from jaxdrive.evaluation import inspect as inspection
 from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
@@ -34,6 +33,7 @@ from jaxdrive.training import checkpoint, start
 from jaxdrive.training.parts import (
     Network,
     Trainer,
+    balance_report,
     make_network,
     make_step,
     make_trainer,
@@ -46,6 +46,8 @@ RECOLOURED_FILE = "drive_recoloured.json"
 RECOLOURED_VIDEO_FILE = "drive_recoloured.mp4"
 AGES_FILE = "drive_steps.json"
 BALANCE_FILE = "balance.json"
+BALANCE_TABLE = "balance.txt"
+BALANCE_PICTURE = "balance.png"
 MODEL_FILE = "model.json"
 MODEL_TABLE = "model.txt"
 MODEL_PICTURE = "model.png"
@@ -265,14 +267,10 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
     """Writes what the report says of data and network."""
     dataset, network = trainer.examples.dataset, trainer.network
     if jax.process_index() == 0:
-        planned = balance.report(
-            network.heads,
-            dataset.labels,
-            dataset.cameras,
-            trainer.train_ids,
-            mode=config["balance"],
-        )
+        planned = balance_report(config, trainer.examples, trainer.plans)
         workdirs.write_json(workdir / BALANCE_FILE, planned)
+        (workdir / BALANCE_TABLE).write_text("\n".join(balance_table.table(planned, None)) + "\n")
+        (workdir / BALANCE_PICTURE).write_bytes(balance_table.picture(planned))
         _describe_model(network, config, workdir)
     workdirs.describe_run(
         workdir,

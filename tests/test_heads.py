@@ -194,11 +194,12 @@ def test_a_head_must_fit_together(changes, message):
 
 
 @pytest.mark.parametrize(
-    "missing", ["label", "scale", "low", "high", "unit", "bins", "edges", "mirror"]
+    "missing", ["label", "scale", "low", "high", "unit", "bins", "joint_bins", "edges", "mirror"]
 )
 def test_a_missing_field_is_named(missing):
     fields = {"label": "angle", "scale": 1, "low": 0, "high": 1, "unit": "rad", "mirror": 1}
-    fields |= {"bins": {"edges": (0, 1), "atoms": ()}, "corrections": {}}
+    bins = {"edges": (0, 1), "atoms": ()}
+    fields |= {"bins": dict(bins), "joint_bins": bins, "corrections": {}}
     assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
     assert list(heads_from_config({"wheel": fields, "brake": fields})) == ["brake", "wheel"]
     del (fields["bins"] if missing == "edges" else fields)[missing]

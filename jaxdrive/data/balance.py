@@ -2,26 +2,36 @@
 
 A plan is a pure function of seed, table and position, so training resumes, spreads over processes
 and can be replayed without any state or buffer. Pure numpy, no reading: pictures are left to
-`loader.py`.
+`loader.py`, what a plan makes of the bins is told by `balance_report.py`.
 
-Modes:
+Modes, of which v1 to v3 are those of the published three-head trainer:
   none: every training record once a pass, in random order.
-  v2: equal draws from every non-empty bin of the head's own target, after the second balancing of
-    the published three-head trainer.
+  v1: equal draws from every non-empty combination of all heads' joint bins; the heads' batches are
+    consecutive pieces of one plan.
+  v2: equal draws from every non-empty bin of the head's own target.
+  v3: v2's draws, and every head learns from every image.
+  v4: v2's draws among bins; inside a bin, frames are weighted so that the other heads' targets come
+    out as even as the data allows, see `joint.py`.
 """
 
 import dataclasses
 import functools
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
+from jaxdrive.data.joint import even_copies
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Head, bin_index, bin_texts, targets
+from jaxdrive.heads import Head, bin_index, targets
 
-MODES = ("none", "v2")
+MODES = ("none", "v1", "v2", "v3", "v4")
+# Whose images a head learns from. "auto": in the published v1 and v3 a sample carries all labels,
+# and v4 evens out the other heads' for the sake of their learning from it.
+SUPERVISE = ("auto", "own", "all")
+_AUTO = {"none": "own", "v1": "all", "v2": "own", "v3": "all", "v4": "all"}
+
+Bins = Sequence[np.ndarray]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,16 +42,21 @@ class Plan:
     each bin once; inside a bin, passes over its records are permutations.
 
     Attributes:
-      bins: The record ids of every non-empty bin, each int32 [any].
+      bins: The record ids of every non-empty bin, each int32 [any]; one that is to be drawn more
+        often than others of its bin stands there several times.
       seed: The run's seed.
-      stream: Tells this head's random numbers from another's.
+      stream: Tells these random numbers from those of other plans.
       batch_size: Draws a batch.
+      piece: Which of `pieces` consecutive batches of draws belongs to this head.
+      pieces: Heads that share the draws.
     """
 
-    bins: Sequence[np.ndarray]
+    bins: Bins
     seed: int
     stream: int
     batch_size: int
+    piece: int = 0
+    pieces: int = 1
 
     def __post_init__(self) -> None:
         # One pass is drawn from at a time in each bin, and prefetching threads may still read
@@ -60,7 +75,8 @@ class Plan:
 
     def draw(self, position: int) -> np.ndarray:
         """The record ids of batch `position` (0, 1, ...): int32 [batch_size]."""
-        draws = np.arange(position * self.batch_size, (position + 1) * self.batch_size)
+        first = (position * self.pieces + self.piece) * self.batch_size
+        draws = np.arange(first, first + self.batch_size)
         runs, slots = np.divmod(draws, len(self.bins))
         if len(self.bins) == 1:
             bins = slots
@@ -76,47 +92,36 @@ class Plan:
                 records[here[passes == number]] = shuffled[places[passes == number]]
         return records
 
+    def shares(self, count: int) -> np.ndarray:
+        """Each record's share of the draws, in the long run: float64 [count], summing to 1."""
+        ids = np.concatenate(self.bins)
+        weights = [np.full(len(records), 1 / len(records)) for records in self.bins]
+        weighted = np.bincount(ids, weights=np.concatenate(weights), minlength=count)
+        return weighted / len(self.bins)
 
-def check_mode(mode: str) -> None:
-    """Raises UserError unless `mode` is one of `MODES`."""
-    if mode not in MODES:
-        raise UserError(f"config.balance={mode!r} is not known: one of {', '.join(MODES)}")
 
-
-def make_plan(
-    head: Head,
-    labels: np.ndarray,
-    cameras: np.ndarray,
-    ids: np.ndarray,
-    *,
-    mode: str,
-    seed: int,
-    batch_size: int,
-) -> Plan:
-    """The plan of one head.
-
-    Args:
-      head: Its bins divide the target.
-      labels: The head's label of every record in the table, as recorded, float32 [N].
-      cameras: The camera that saw every record, [N].
-      ids: The records to draw from, int32 [n].
-      mode: One of `MODES`.
-      seed: The run's seed.
-      batch_size: Draws a batch.
+def check_mode(mode: str, supervise: str) -> None:
+    """Looks at `config.balance` and `config.supervise`.
 
     Raises:
-      UserError: The mode is unknown or there is nothing to draw from.
+      UserError: The mode is unknown, or the two contradict each other.
     """
-    check_mode(mode)
-    if not len(ids):
-        raise UserError("the dataset has no training frames: record or name more sessions")
-    if mode == "none":
-        bins = [ids]
-    else:
-        index = bin_index(head.bins, targets(head, labels[ids], cameras[ids]))
-        bins = [ids[index == number] for number in np.unique(index)]
-    stream = zlib.crc32(head.name.encode())
-    return Plan(bins=bins, seed=seed, stream=stream, batch_size=batch_size)
+    if mode not in MODES:
+        raise UserError(f"config.balance={mode!r} is not known: one of {', '.join(MODES)}")
+    if supervise not in SUPERVISE:
+        raise UserError(
+            f"config.supervise={supervise!r} is not known: one of {', '.join(SUPERVISE)}"
+        )
+    if (mode, supervise) == ("v3", "own"):
+        raise UserError(
+            "config.balance='v3' is 'v2' with every head learning from every image: with"
+            " config.supervise='own' it would be 'v2', so name that, or set supervise to 'all'"
+        )
+
+
+def resolve_supervise(mode: str, supervise: str) -> str:
+    """What `config.supervise` is under a mode: "auto" becomes what belongs to it."""
+    return _AUTO[mode] if supervise == "auto" else supervise
 
 
 def make_plans(
@@ -129,60 +134,62 @@ def make_plans(
     seed: int,
     batch_size: int,
 ) -> dict[str, Plan]:
-    """The plan of every head, by its name; see `make_plan`.
+    """The plan of every head, by its name.
+
+    Args:
+      heads: Their bins divide their targets.
+      labels: By name, of every record in the table, as recorded, float32 [N].
+      cameras: The camera that saw every record, [N].
+      ids: The records to draw from, int32 [n].
+      mode: One of `MODES`.
+      seed: The run's seed.
+      batch_size: Draws a batch of one head.
 
     Raises:
-      UserError: As `make_plan`, and when the dataset does not have a head's label.
+      UserError: The dataset does not have a head's label, or there is nothing to draw from.
     """
-    plans = {}
+    if not len(ids):
+        raise UserError("the dataset has no training frames: record or name more sessions")
     for name, head in heads.items():
         if head.label not in labels:
             raise UserError(
                 f"head {name} learns the label {head.label!r}, which the dataset does not have:"
                 f" it has {', '.join(sorted(labels))}. Change config.heads.{name}.label"
             )
-        plans[name] = make_plan(
-            head, labels[head.label], cameras, ids, mode=mode, seed=seed, batch_size=batch_size
-        )
-    return plans
-
-
-def report(
-    heads: Mapping[str, Head],
-    labels: Mapping[str, np.ndarray],
-    cameras: np.ndarray,
-    ids: np.ndarray,
-    *,
-    mode: str,
-) -> dict[str, Any]:
-    """What there is in every bin and what the plan makes of it.
-
-    Returns:
-      {"mode", "heads": {head: {"label", "unit", "bins": [{"text", "low", "high", "frames",
-      "planned_share", "repeats_per_pass"}]}}}. low and high are in the label's unit;
-      repeats_per_pass says how often a frame of the bin is drawn while as many frames are drawn as
-      there are, None for an empty bin.
-    """
-    result: dict[str, Any] = {"mode": mode, "heads": {}}
-    for name, head in heads.items():
-        index = bin_index(head.bins, targets(head, labels[head.label][ids], cameras[ids]))
-        frames = np.bincount(index, minlength=len(head.bins))
-        share = frames / frames.sum() if mode == "none" else (frames > 0) / (frames > 0).sum()
-        result["heads"][name] = {
-            "label": head.label,
-            "unit": head.unit,
-            "bins": [
-                {
-                    "text": text,
-                    "low": low * head.scale,
-                    "high": high * head.scale,
-                    "frames": int(count),
-                    "planned_share": float(part),
-                    "repeats_per_pass": float(part * frames.sum() / count) if count else None,
-                }
-                for text, (low, high), count, part in zip(
-                    bin_texts(head), head.bins.spans, frames, share, strict=True
-                )
-            ],
+    learned = {
+        name: targets(head, labels[head.label][ids], cameras[ids]) for name, head in heads.items()
+    }
+    plan = functools.partial(Plan, seed=seed, batch_size=batch_size)
+    if mode == "v1":
+        bins, stream = _combinations(heads, learned, ids), zlib.crc32(b"all heads")
+        return {
+            name: plan(bins=bins, stream=stream, piece=place, pieces=len(heads))
+            for place, name in enumerate(heads)
         }
-    return result
+    indices = {name: bin_index(head.bins, learned[name]) for name, head in heads.items()}
+    return {
+        name: plan(bins=_own_bins(indices, ids, name, mode), stream=zlib.crc32(name.encode()))
+        for name in heads
+    }
+
+
+def _combinations(
+    heads: Mapping[str, Head], learned: Mapping[str, np.ndarray], ids: np.ndarray
+) -> Bins:
+    """The records of every combination of joint bins that there is."""
+    joint = {name: head.joint_bins or head.bins for name, head in heads.items()}
+    indices = tuple(bin_index(bins, learned[name]) for name, bins in joint.items())
+    combined = np.ravel_multi_index(indices, tuple(map(len, joint.values())))
+    return [ids[combined == number] for number in np.unique(combined)]
+
+
+def _own_bins(indices: Mapping[str, np.ndarray], ids: np.ndarray, name: str, mode: str) -> Bins:
+    """The records that head `name` draws from, of every bin of its own."""
+    if mode == "none":
+        return [ids]
+    own = indices[name]
+    others = [index for other, index in indices.items() if other != name]
+    if mode == "v4" and others:
+        copies = even_copies(own, others)
+        ids, own = np.repeat(ids, copies), np.repeat(own, copies)
+    return [ids[own == number] for number in np.unique(own)]

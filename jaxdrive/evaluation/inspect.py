@@ -12,15 +12,20 @@ from etils import epath
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxdrive.data import balance
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.loader import Examples
 from jaxdrive.data.split import SPLITS
-from jaxdrive.evaluation import inspect_plots, plots, wording
+from jaxdrive.evaluation import balance_table, inspect_plots, plots, wording
 from jaxdrive.evaluation.replay import replay
 from jaxdrive.heads import bin_index, heads_from_config
-from jaxdrive.training.parts import make_examples, plans_of, train_ids
+from jaxdrive.training.parts import (
+    balance_report,
+    make_examples,
+    plans_of,
+    supervise_of,
+    train_ids,
+)
 
 # Batches whose draws are counted, at most: enough to see the plan in them.
 _BATCHES = 200
@@ -124,11 +129,9 @@ def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path
     examples = make_examples(config, dataset, heads_from_config(config["heads"]))
     plans = plans_of(config, dataset, examples.heads)
     ids = train_ids(config, dataset)
-    report = balance.report(
-        examples.heads, dataset.labels, dataset.cameras, ids, mode=config["balance"]
-    )
+    report = balance_report(config, examples, plans)
     count = min(_BATCHES, -(-len(ids) // config["batch_size"]))
-    drawn = {name: draws(examples, name, plan, batches=count) for name, plan in plans.items()}
+    drawn = draws(examples, plans, supervise=supervise_of(config), batches=count)
     for pattern in ("frames-*.png", "labels-*.png", "sessions.png", "bad-rows.png"):
         _forget(folder, pattern)
     for split in SPLITS:
@@ -140,43 +143,33 @@ def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path
     with plots.style():
         for name, colour in plots.head_colours(list(examples.heads)).items():
             figure = plots.labels_recorded_and_drawn(
-                report["heads"][name], drawn[name].tolist(), name, colour
+                report["heads"][name], drawn[name], name, colour
             )
             _write_figure(folder / f"labels-{name}.png", figure)
         _write_figure(folder / "sessions.png", inspect_plots.timeline(dataset))
         if bad["count"]:
             _write_figure(folder / "bad-rows.png", inspect_plots.bad_rows(bad))
     return [
-        f"Training draws from {len(ids):,} frames, balance {config['balance']}; drawn: the first"
-        f" {count:,} batches, before random changes",
-        *(
-            line
-            for name, head in report["heads"].items()
-            for line in ["", *_bins_table(name, head, plots.percentages(drawn[name].tolist()))]
-        ),
+        f"Training draws from {len(ids):,} frames; drawn: the first {count:,} batches, before"
+        " random changes",
+        *balance_table.table(report, drawn),
     ]
 
 
-def draws(examples: Examples, head: str, plan: Plan, *, batches: int) -> np.ndarray:
-    """How many records of every bin a plan draws in its first `batches` batches: int64 [bins]."""
-    ids = np.concatenate([plan.draw(position) for position in range(batches)])
-    bins = examples.heads[head].bins
-    index = bin_index(bins, examples.targets(ids, [head])[head])
-    return np.bincount(index, minlength=len(bins))
-
-
-def _bins_table(name: str, head: Mapping[str, Any], drawn: np.ndarray) -> list[str]:
-    total = sum(part["frames"] for part in head["bins"])
-    title = f"{name} ({head['unit']})"
-    lines = [f"{title:34}{'frames':>8}{'recorded':>10}{'planned':>10}{'drawn':>10}{'repeats':>10}"]
-    for part, share in zip(head["bins"], drawn, strict=True):
-        recorded = wording.percent(part["frames"] / total)
-        planned, repeats = wording.percent(part["planned_share"]), part["repeats_per_pass"]
-        lines.append(
-            f"  {part['text']:32}{part['frames']:8,}{recorded:>10}{planned:>10}"
-            f"{wording.percent(share / 100):>10}{wording.number(repeats):>10}"
-        )
-    return lines
+def draws(
+    examples: Examples, plans: Mapping[str, Plan], *, supervise: str, batches: int
+) -> dict[str, list[int]]:
+    """By head, how many records of every bin it learns from in the first `batches` batches."""
+    ids = {
+        name: np.concatenate([plan.draw(position) for position in range(batches)])
+        for name, plan in plans.items()
+    }
+    drawn = {}
+    for name, head in examples.heads.items():
+        seen = ids[name] if supervise == "own" else np.concatenate(list(ids.values()))
+        index = bin_index(head.bins, examples.targets(seen, [name])[name])
+        drawn[name] = np.bincount(index, minlength=len(head.bins)).tolist()
+    return drawn
 
 
 def _forget(folder: epath.Path, pattern: str) -> None:

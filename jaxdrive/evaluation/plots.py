@@ -195,6 +195,33 @@ def labels_recorded_and_drawn(
       colour: the head's colour.
     """
     figure, axes = _figure(*_HEAD_SIZE)
+    _draw_labels(axes, balance, drawn, head, colour)
+    _legend(figure)
+    return figure
+
+
+def labels_of_all_heads(
+    balance: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None
+) -> Figure:
+    """The same for all heads, one below another.
+
+    Args:
+      balance: what balance.json holds.
+      drawn: by head name, draws per bin in the order of the bins; None where nothing was drawn.
+    """
+    heads = balance["heads"]
+    figure = Figure(figsize=(2 * _HEAD_SIZE[0], 0.8 * _HEAD_SIZE[1] * len(heads)))
+    rows = figure.subplots(len(heads), squeeze=False)[:, 0]
+    for axes, (head, colour) in zip(rows, head_colours(list(heads)).items(), strict=True):
+        _draw_labels(axes, heads[head], drawn[head] if drawn else None, head, colour)
+    handles, texts = rows[0].get_legend_handles_labels()
+    figure.legend(handles, texts, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _draw_labels(
+    axes: Axes, balance: Mapping[str, Any], drawn: Sequence[int] | None, head: str, colour: str
+) -> None:
     bins = balance["bins"]
     places = np.arange(len(bins))
     axes.bar(
@@ -207,12 +234,10 @@ def labels_recorded_and_drawn(
     _category_ticks(axes, [b["text"] for b in bins])
     _describe(
         axes,
-        title=f"{head}: labels as recorded and as drawn",
+        title=f"{head}: labels as recorded and as {'planned' if drawn is None else 'drawn'}",
         x=f"{balance['label']} ({balance['unit']})",
         y="share of frames or draws (%)",
     )
-    _legend(figure)
-    return figure
 
 
 def error_per_bin(evaluation: Mapping[str, Any], head: str, unit: str, colour: str) -> Figure:

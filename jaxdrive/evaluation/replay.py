@@ -16,7 +16,7 @@ from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.loader import Rows, train_batches
 from jaxdrive.heads import Head, controls, heads_from_config
 from jaxdrive.training.augment import Changes, active, draw
-from jaxdrive.training.parts import augment_of, make_examples, plans_of
+from jaxdrive.training.parts import augment_of, make_examples, plans_of, supervise_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ def replay(config: Mapping[str, Any], dataset: Dataset, *, position: int) -> dic
         train_batches(
             examples,
             plans_of(config, dataset, heads),
-            supervise=config["supervise"],
+            supervise=supervise_of(config),
             position=position,
             rows=Rows(),
             threads=1,

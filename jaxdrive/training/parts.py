@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from jaxdrive.data import balance
+from jaxdrive.data.balance_report import report
 from jaxdrive.data.dataset import Dataset, ImageReader
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
@@ -138,12 +139,12 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
       UserError: A setting is unknown, or the batch does not divide among the devices.
     """
     check_batch_size(config["batch_size"], "batch_size")
-    balance.check_mode(config["balance"])
+    balance.check_mode(config["balance"], config["supervise"])
     return make_train_step(
         network.model,
         network.heads,
         _optimizer(config),
-        supervise=config["supervise"],
+        supervise=supervise_of(config),
         passes=resolve_passes(config["passes"]),
         augment=augment_of(config, network.heads),
     )
@@ -214,6 +215,26 @@ def plans_of(
     )
 
 
+def supervise_of(config: Mapping[str, Any]) -> str:
+    """Whether a head learns from its "own" batch or from "all", as the configuration means it."""
+    return balance.resolve_supervise(config["balance"], config["supervise"])
+
+
+def balance_report(
+    config: Mapping[str, Any], examples: Examples, plans: Mapping[str, balance.Plan]
+) -> dict[str, Any]:
+    """What the plans of a configuration make of a dataset, see `data/balance_report.py`."""
+    return report(
+        examples.heads,
+        examples.dataset.labels,
+        examples.dataset.cameras,
+        train_ids(config, examples.dataset),
+        plans,
+        mode=config["balance"],
+        supervise=supervise_of(config),
+    )
+
+
 def resolve_passes(passes: str) -> str:
     """What "auto" means here: see docs/decisions.md for the measurement."""
     if passes != "auto":
@@ -226,7 +247,7 @@ def batches_from(trainer: Trainer, config: Mapping[str, Any], position: int) -> 
     return train_batches(
         trainer.examples,
         trainer.plans,
-        supervise=config["supervise"],
+        supervise=supervise_of(config),
         position=position,
         rows=Rows(jax.process_index(), jax.process_count()),
         threads=config["loader"]["threads"],

@@ -17,7 +17,7 @@ from etils import epath
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.memory import free_memory, out_of_memory_told
-from jaxdrive.training.parts import Trainer, resolve_passes
+from jaxdrive.training.parts import Trainer, resolve_passes, supervise_of
 from jaxdrive.training.progress import Progress
 from jaxdrive.training.signals import StopRequest
 from jaxdrive.training.state import TrainState
@@ -132,7 +132,7 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         len(trainer.plans),
         config["batch_size"],
         config["balance"],
-        config["supervise"],
+        supervise_of(config),
         config["partition"],
         "one pass" if resolve_passes(config["passes"]) == "one" else "separate passes",
     )

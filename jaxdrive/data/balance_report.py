@@ -1,0 +1,105 @@
+"""What a plan makes of a label table: per bin what there is, how often it is drawn, what lacks.
+
+Pure numpy. How it looks as text or as a picture is left to `evaluation/`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxdrive.data.balance import Plan
+from jaxdrive.heads import Head, bin_index, bin_texts, targets
+
+
+def report(
+    heads: Mapping[str, Head],
+    labels: Mapping[str, np.ndarray],
+    cameras: np.ndarray,
+    ids: np.ndarray,
+    plans: Mapping[str, Plan],
+    *,
+    mode: str,
+    supervise: str,
+) -> dict[str, Any]:
+    """Counts what every head learns from, in the long run.
+
+    Args:
+      heads: Their bins are reported by, also where combinations of other bins are drawn from.
+      labels: By name, of every record in the table, as recorded, float32 [N].
+      cameras: The camera that saw every record, [N].
+      ids: The records that the plans draw from, int32 [n].
+      plans: By head name.
+      mode: One of `balance.MODES`.
+      supervise: "own" or "all": whether a head learns from its own draws or from all heads'.
+
+    Returns:
+      {"mode", "supervise", "drawn_from": number of bins, or of combinations of bins, that each head
+      draws from, "heads": {head: {"label", "unit", "evenness", "batch_evenness", "bins": [{"text",
+      "low", "high", "frames", "planned_share", "repeats_per_pass"}]}}}. low and high are in the
+      label's unit; planned_share is of what the head learns from; repeats_per_pass says how often
+      a frame of the bin is drawn, on average, while as many frames are drawn as there are, None for
+      an empty bin. evenness is that of planned_share, and batch_evenness has by name that of every
+      other head's bins in this head's own batches, see `evenness`.
+    """
+    binned = {
+        name: bin_index(head.bins, targets(head, labels[head.label][ids], cameras[ids]))
+        for name, head in heads.items()
+    }
+    own = {name: plan.shares(len(cameras))[ids] for name, plan in plans.items()}
+    mean = np.mean(list(own.values()), axis=0)
+    described = {}
+    for name, head in heads.items():
+        learned = own[name] if supervise == "own" else mean
+        frames = np.bincount(binned[name], minlength=len(head.bins))
+        planned = np.bincount(binned[name], weights=learned, minlength=len(head.bins))
+        described[name] = {
+            "label": head.label,
+            "unit": head.unit,
+            "evenness": evenness(planned, frames),
+            "batch_evenness": {
+                other: evenness(np.bincount(index, weights=own[name]), np.bincount(index))
+                for other, index in binned.items()
+                if other != name
+            },
+            "bins": _bins(head, frames, planned),
+        }
+    return {
+        "mode": mode,
+        "supervise": supervise,
+        "drawn_from": {name: len(plan.bins) for name, plan in plans.items()},
+        "heads": described,
+    }
+
+
+def _bins(head: Head, frames: np.ndarray, planned: np.ndarray) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": text,
+            "low": low * head.scale,
+            "high": high * head.scale,
+            "frames": int(count),
+            "planned_share": float(share),
+            "repeats_per_pass": float(share * frames.sum() / count) if count else None,
+        }
+        for text, (low, high), count, share in zip(
+            bin_texts(head), head.bins.spans, frames, planned, strict=True
+        )
+    ]
+
+
+def evenness(shares: np.ndarray, frames: np.ndarray) -> float | None:
+    """The entropy of shares over the largest one possible: 1 where all bins with frames are alike.
+
+    Args:
+      shares: Of every bin, summing to 1.
+      frames: Of every bin; empty bins do not count.
+
+    Returns:
+      0 to 1; None where fewer than two bins have frames.
+    """
+    filled = shares[frames > 0]
+    if len(filled) < 2:
+        return None
+    drawn = filled[filled > 0]
+    return float(-(drawn * np.log(drawn)).sum() / np.log(len(filled)))

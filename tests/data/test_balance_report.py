@@ -1,0 +1,84 @@
+"""The report says what is there and what is drawn, in every mode."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxdrive.data.balance import MODES, make_plans, resolve_supervise
+from jaxdrive.data.balance_report import evenness, report
+from jaxdrive.evaluation.balance_table import table
+from jaxdrive.heads import Bins, Head
+
+HEADS = {
+    "steering": Head(
+        "steering",
+        "angle",
+        0.5,
+        -1,
+        1,
+        Bins((-1, -0.6, 0, 0.6, 1), (0,)),
+        "rad",
+        joint_bins=Bins((-1, 0, 1)),
+    ),
+    "throttle": Head("throttle", "pedal", 1.0, 0, 1, Bins((0, 0.5, 1), (1,)), "share"),
+}
+# The bin of every label that occurs, told by hand.
+ANGLES = {-0.5: 0, -0.1: 1, 0.0: 2, 0.1: 3, 0.5: 4}
+PEDALS = {0.2: 0, 0.7: 1, 1.0: 2}
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(list(ANGLES)), st.sampled_from(list(PEDALS))),
+        min_size=1,
+        max_size=4,
+    ),
+    st.sampled_from(MODES),
+    st.sampled_from(["auto", "all"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_report_says_what_is_there_and_what_is_drawn(rows, mode, supervise):
+    angle, pedal = np.array(rows, np.float32).T
+    labels, ids = {"angle": angle, "pedal": pedal}, np.arange(len(rows), dtype=np.int32)
+    cameras, supervise = np.full(len(rows), "center"), resolve_supervise(mode, supervise)
+    # All lengths of passes divide it, so that what is drawn is exactly what is planned.
+    size = 16 * 12 * 12
+    plans = make_plans(HEADS, labels, cameras, ids, mode=mode, seed=0, batch_size=size)
+    found = report(HEADS, labels, cameras, ids, plans, mode=mode, supervise=supervise)
+    assert (found["mode"], found["supervise"]) == (mode, supervise)
+    drawn = {name: plan.draw(0) for name, plan in plans.items()}
+    every = np.concatenate(list(drawn.values()))
+    told = {"steering": ("angle", ANGLES), "throttle": ("pedal", PEDALS)}
+    for name, (label, bins) in told.items():
+        part = found["heads"][name]
+        index = np.array([bins[round(float(value), 3)] for value in labels[label]])
+        frames = np.bincount(index, minlength=len(bins))
+        learned = index[drawn[name] if supervise == "own" else every]
+        share = np.bincount(learned, minlength=len(bins)) / len(learned)
+        assert [row["frames"] for row in part["bins"]] == frames.tolist()
+        assert [row["planned_share"] for row in part["bins"]] == pytest.approx(share, abs=1e-9)
+        for row, expected, count in zip(part["bins"], share, frames, strict=True):
+            if count:
+                assert row["repeats_per_pass"] == pytest.approx(
+                    expected * len(rows) / count, rel=1e-6
+                )
+            else:
+                assert row["repeats_per_pass"] is None
+        lines = "\n".join(table(found, None))
+        for row, count in zip(part["bins"], frames, strict=True):
+            assert count or row["text"] in lines.split("missing: ", 1)[1]
+    assert [(row["low"], row["high"]) for row in found["heads"]["steering"]["bins"]] == [
+        (low * 0.5, high * 0.5) for low, high in HEADS["steering"].bins.spans
+    ]
+
+
+def test_evenness_is_entropy_over_the_largest_possible():
+    assert evenness(np.full(4, 0.25), np.ones(4)) == pytest.approx(1)
+    assert evenness(np.array([0.5, 0.5, 0, 0]), np.array([1, 1, 1, 1])) == pytest.approx(0.5)
+    assert evenness(np.array([0.75, 0.25, 0]), np.array([3, 1, 0])) == pytest.approx(
+        -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2)
+    )
+    assert evenness(np.array([1.0, 0.0]), np.array([5, 0])) is None
