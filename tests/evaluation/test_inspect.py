@@ -252,7 +252,8 @@ def test_pictures_lie_beside_the_dataset_and_replace_older_ones(small):
     names |= {"labels-steering.png", "labels-throttle.png", "sessions.png"}
     assert {path.name for path in folder.iterdir()} == names | {"bad-rows.png"}
     count = math.ceil(41 / BATCH)
-    assert lines[0].startswith("Training draws from 41 frames, balance v2; drawn: the first 4 b")
+    assert lines[0].startswith("Training draws from 41 frames; drawn: the first 4 b")
+    assert lines[1] == "Balance v2; every head learns from its own batches"
     assert count == 4
     table = [line.split() for line in lines]
     zeros = int((small.labels["throttle"][small.dataset.ids("train")] == 0).sum())
