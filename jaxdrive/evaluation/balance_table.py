@@ -19,8 +19,8 @@ def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) 
     learns = "its own batches" if report["supervise"] == "own" else "all heads' batches"
     lines = [f"Balance {report['mode']}; every head learns from {learns}"]
     for name, head in report["heads"].items():
-        shares = [None] * len(head["bins"]) if drawn is None else _shares(drawn[name])
-        lines += ["", *_head(name, head, shares), *_summary(report, name)]
+        counts = drawn[name] if drawn else None
+        lines += ["", *_bins(name, head, counts), *_summary(report, name)]
     return lines
 
 
@@ -33,21 +33,20 @@ def picture(report: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _shares(drawn: Sequence[int]) -> list[float]:
-    return [float(percentage) / 100 for percentage in plots.percentages(drawn)]
-
-
-def _head(name: str, head: Mapping[str, Any], drawn: Sequence[float | None]) -> list[str]:
-    total = sum(part["frames"] for part in head["bins"])
+def _bins(name: str, head: Mapping[str, Any], drawn: Sequence[int] | None) -> list[str]:
+    frames = [part["frames"] for part in head["bins"]]
+    columns = {
+        "frames": [f"{count:,}" for count in frames],
+        "recorded": [wording.percent(share / 100) for share in plots.percentages(frames)],
+        "planned": [wording.percent(part["planned_share"]) for part in head["bins"]],
+        "repeats": [wording.number(part["repeats_per_pass"]) for part in head["bins"]],
+    }
+    if drawn is not None:
+        columns["drawn"] = [wording.percent(share / 100) for share in plots.percentages(drawn)]
     title = f"{name} ({head['unit']})"
-    lines = [f"{title:34}{'frames':>8}{'recorded':>10}{'planned':>10}{'drawn':>10}{'repeats':>10}"]
-    for part, share in zip(head["bins"], drawn, strict=True):
-        recorded = wording.percent(part["frames"] / total)
-        planned, repeats = wording.percent(part["planned_share"]), part["repeats_per_pass"]
-        lines.append(
-            f"  {part['text']:32}{part['frames']:8,}{recorded:>10}{planned:>10}"
-            f"{wording.percent(share):>10}{wording.number(repeats):>10}"
-        )
+    lines = [f"{title:34}" + "".join(f"{column:>10}" for column in columns)]
+    for part, *cells in zip(head["bins"], *columns.values(), strict=True):
+        lines.append(f"  {part['text']:32}" + "".join(f"{cell:>10}" for cell in cells))
     return lines
 
 

@@ -46,7 +46,12 @@ def write(target: epath.Path, template: str, content: Mapping[str, Any]) -> None
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=wording.number, skill=wording.signed, percent=wording.percent)
+    environment.filters.update(
+        number=wording.number,
+        skill=wording.signed,
+        percent=wording.percent,
+        balance_words=wording.BALANCE_WORDS.__getitem__,
+    )
     text = environment.get_template(template).render(content)
     unfinished = target.with_name(target.name + ".unfinished")
     unfinished.write_bytes(text.encode("utf-8"))

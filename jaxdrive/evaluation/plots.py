@@ -227,10 +227,12 @@ def _draw_labels(
     axes.bar(
         places - 0.2, percentages([b["frames"] for b in bins]), 0.4, color=GREY, label="recorded"
     )
-    if drawn is not None:
-        axes.bar(places + 0.2, percentages(drawn), 0.4, color=colour, label="drawn")
     planned = [100 * (b["planned_share"] or 0) for b in bins]
-    axes.plot(places + 0.2, planned, "_", color="black", markersize=6, label="planned")
+    if drawn is None:
+        axes.bar(places + 0.2, planned, 0.4, color=colour, alpha=0.6, label="planned")
+    else:
+        axes.bar(places + 0.2, percentages(drawn), 0.4, color=colour, label="drawn")
+        axes.plot(places + 0.2, planned, "_", color="black", markersize=6, label="planned")
     _category_ticks(axes, [b["text"] for b in bins])
     _describe(
         axes,

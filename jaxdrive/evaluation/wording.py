@@ -16,6 +16,18 @@ WEAK_SKILL = 0.05
 # CarRacing's own border, https://gymnasium.farama.org/environments/box2d/car_racing/
 SOLVED_SCORE = 900.0
 
+# What a way of balancing does, as the end of a sentence.
+BALANCE_WORDS = {
+    "none": "nothing is balanced: every frame is drawn alike",
+    "v1": "every combination of all labels' coarse parts is drawn alike, and every head learns from"
+    " every frame",
+    "v2": "a head draws all parts of its own label alike",
+    "v3": "a head draws all parts of its own label alike, and learns from the other heads' frames"
+    " too",
+    "v4": "a head draws all parts of its own label alike, inside a part those frames more often"
+    " that even out the other labels, and every head learns from every frame",
+}
+
 NO_SKILL = "constant label, no skill"
 ABSENT = "\N{EN DASH}"
 
