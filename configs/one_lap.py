@@ -27,8 +27,8 @@ def get_config() -> ConfigDict:
     config.scalars.speed = 0.05
 
     config.data.episodes = 1
-    # With more noise, one lap shows recovering alone.
-    config.data.noise = 0.1
+    # With more noise one lap shows little but recovering, with less too little of it.
+    config.data.noise = 0.15
     config.data.crop_bottom = 12
     config.data.height = 42
     config.data.width = 48
