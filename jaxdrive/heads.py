@@ -174,6 +174,10 @@ class Head:
             )
 
     @property
+    def _where(self) -> str:
+        return f"config.heads.{self.name}"
+
+    @property
     def outputs(self) -> int:
         """How many numbers the network gives for it: the target, or a logit of every bin."""
         return len(self.bins) if self.kind == "classification" else 1

@@ -1,4 +1,4 @@
-"""What the outputs of the network mean, and what they cost: the one place that knows kinds of heads.
+"""What the outputs of the network mean and what they cost: the one place that knows heads' kinds.
 
 Outputs are what the network gives for a head: the target itself (regression, [n]) or a logit of
 every bin (classification, [n, bins]). Everything outside of the step and of this file sees decoded
