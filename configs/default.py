@@ -66,9 +66,23 @@ def _heads() -> ConfigDict:
     A mirrored picture multiplies the label by `mirror`; `corrections` are added to the labels of
     the cameras left and right of the middle.
     """
+    learning = {
+        # "regression" says the target, "classification" how likely each bin is.
+        "kind": "regression",
+        # What a regression minimises: "squared", "absolute" or "huber" error, which grows linearly
+        # above delta. A classification minimises cross-entropy.
+        "loss": "squared",
+        "delta": 0.1,
+        # How a classification drives: "expectation" over the bins, each standing for its centre,
+        # or "argmax", the likeliest bin.
+        "decode": "expectation",
+        # Factor on the head's loss in the sum of all.
+        "weight": 1.0,
+    }
     return ConfigDict(
         {
             "steering": {
+                **learning,
                 "label": "steering",
                 "unit": "share of full lock",
                 "scale": 1.0,
@@ -83,6 +97,7 @@ def _heads() -> ConfigDict:
                 "corrections": {"left": 0.25, "right": -0.25},
             },
             "throttle": {
+                **learning,
                 "label": "throttle",
                 "unit": "share of full throttle",
                 "scale": 1.0,
@@ -94,6 +109,7 @@ def _heads() -> ConfigDict:
                 "corrections": {},
             },
             "brake": {
+                **learning,
                 "label": "brake",
                 "unit": "share of full braking",
                 "scale": 1.0,

@@ -5,6 +5,7 @@ from typing import Any
 
 from jaxdrive import durations
 from jaxdrive.errors import UserError
+from jaxdrive.heads import Head, heads_from_config
 
 # The least and the largest value of every number; None is no bound.
 _BOUNDS: dict[str, tuple[float, float | None]] = {
@@ -60,10 +61,10 @@ _ON_BAD = ("skip", "fail")
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Looks at every number of a configuration, and at what only goes together.
+    """Looks at every number and head of a configuration, and at what only goes together.
 
     Raises:
-      UserError: A value is out of bounds; the text names field, value and bounds.
+      UserError: A value is not usable; the text names field, value and bounds.
     """
     # Any length of an epoch tells whether durations can be read and are above 0.
     config = durations.resolve(config, 1000.0)
@@ -97,11 +98,13 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"config.best_by={config['best_by']!r} is not known: one of {', '.join(_BEST_BY)}"
         )
-    strangers = sorted(set(config["augment"]["shift"]["label_per_pixel"]) - set(config["heads"]))
+    heads = heads_from_config(config["heads"])
+    _check_scalars(config["scalars"], heads)
+    strangers = sorted(set(config["augment"]["shift"]["label_per_pixel"]) - set(heads))
     if strangers:
         raise UserError(
             f"config.augment.shift.label_per_pixel names {strangers[0]!r}, which is no head: there"
-            f" are {', '.join(sorted(config['heads']))}"
+            f" are {', '.join(heads)}"
         )
     if config["drive"]["tracks"]:
         check_driving(config)
@@ -126,6 +129,16 @@ def check_driving(config: Mapping[str, Any]) -> None:
             f"config.scalars.{strangers[0]}: while driving only {', '.join(_DRIVING_SCALARS)} is"
             " known. Leave it out, or train without driving with --config.drive.tracks=0"
         )
+
+
+def _check_scalars(scalars: Mapping[str, Any], heads: Mapping[str, Head]) -> None:
+    for name, head in heads.items():
+        if head.label in scalars:
+            raise UserError(
+                f"config.scalars.{head.label} is what config.heads.{name}.label learns: the network"
+                " would read the answer of a frame instead of its picture, look skilled on every"
+                " recording and not drive. Leave it out of config.scalars, or leave the head out"
+            )
 
 
 def _check_split(data: Mapping[str, Any]) -> None:

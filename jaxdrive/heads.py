@@ -1,14 +1,16 @@
-"""What one output of the network is: its label, its range, its bins. Data, not code.
+"""What one head of the network is: its label, its range, its bins, its kind. Data, not code.
 
 A head reads one recorded label (steering, say), scales it to its own range (the *target*, which the
 network learns) and scales the network's answer back to a *control*. What a camera beside the
 centre line or a mirrored picture changes in a label is said here too. Bins divide the range of the
-target; balancing draws by them and evaluation reports by them, so both share the functions here.
-How a head is computed stands in `models/`, how it is scored in `training/`.
+target; balancing draws by them, evaluation reports by them and a classification tells them apart,
+so all share the functions here. How a head is computed stands in `models/`; what its outputs mean
+and cost, in `training/losses.py`.
 """
 
 import dataclasses
 import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +20,10 @@ from jaxdrive.errors import UserError
 
 # Where each camera of a car stands when the picture is mirrored.
 MIRRORED_CAMERAS = {"left": "right", "right": "left"}
+
+KINDS = ("regression", "classification")
+REGRESSION_LOSSES = ("squared", "absolute", "huber")
+DECODINGS = ("expectation", "argmax")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,10 +41,14 @@ class Bins:
     atoms: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(self.edges) < 2 or any(
-            a >= b for a, b in zip(self.edges, self.edges[1:], strict=False)
-        ):
-            raise UserError(f"bins need at least two ascending edges, found {self.edges}")
+        pairs = list(zip(self.edges, self.edges[1:], strict=False))
+        # Not a number is neither above nor below anything.
+        wrong = [f": {b} follows {a}" for a, b in pairs if not a < b]
+        if not pairs or wrong:
+            raise UserError(
+                "bins need at least two ascending edges, so that they neither overlap nor leave"
+                f" gaps, found {self.edges}{''.join(wrong[:1])}"
+            )
         strangers = set(self.atoms) - set(self.edges)
         if strangers:
             raise UserError(f"bins: the exact values {sorted(strangers)} are not among the edges")
@@ -53,6 +63,15 @@ class Bins:
             if edge in self.atoms:
                 spans.append((edge, edge))
         return tuple(spans)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What every bin stands for where a network names bins: its centre; an atom, itself.
+
+        Unlike the mean of the training labels in a bin they need no data and stay the same under
+        any balancing and augmentation; they miss a label by half a bin's width at most.
+        """
+        return tuple((low + high) / 2 for low, high in self.spans)
 
     @functools.cached_property
     def lookup(self) -> np.ndarray:
@@ -95,7 +114,7 @@ def bin_index(bins: Bins, targets: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """One output of the network.
+    """One head of the network.
 
     Attributes:
       name: The head's name, and the control's (steering, throttle, brake).
@@ -103,12 +122,19 @@ class Head:
       scale: Largest absolute value of the label that occurs; target = label / scale.
       low: Lower end of the target's range.
       high: Upper end of the target's range.
-      bins: Division of [low, high] for balancing and for reports.
+      bins: Division of [low, high] for balancing, for reports, and for a classification.
       unit: Unit of the label, for axes and tables.
       mirror: What a mirrored picture makes of the label: its factor, -1 or 1.
       corrections: By camera ("left", "right"), what is added to the label where that camera saw the
         frame: a car that stood where the left camera is would steer to the right.
       joint_bins: Division of [low, high] for balancing all heads' combinations; None = `bins`.
+      kind: One of `KINDS`. A regression says the target; a classification says how likely each bin
+        is and learns by cross-entropy.
+      loss: What a regression minimises, one of `REGRESSION_LOSSES`.
+      delta: Error, in the target's range, above which a Huber loss grows no faster than linearly.
+      decode: What a classification says in the end, one of `DECODINGS`: the mean of the bins'
+        values under their probabilities, or the value of the likeliest bin.
+      weight: Of the head's loss in the sum of all heads' losses.
     """
 
     name: str
@@ -121,23 +147,66 @@ class Head:
     mirror: float = 1.0
     corrections: Mapping[str, float] = dataclasses.field(default_factory=dict)
     joint_bins: Bins | None = None
+    kind: str = "regression"
+    loss: str = "squared"
+    delta: float = 0.1
+    decode: str = "expectation"
+    weight: float = 1.0
 
     def __post_init__(self) -> None:
-        if not self.scale > 0:
-            raise UserError(f"heads.{self.name}.scale must be positive, found {self.scale}")
+        self._check_learning()
+        if not 0 < self.scale < math.inf:
+            raise UserError(f"{self._where}.scale must be positive, found {self.scale}")
+        if not -math.inf < self.low < self.high < math.inf:
+            raise UserError(
+                f"{self._where}.low={self.low} must be below high={self.high}, both finite"
+            )
         for field, bins in (("bins", self.bins), ("joint_bins", self.joint_bins or self.bins)):
             if (bins.edges[0], bins.edges[-1]) != (self.low, self.high):
                 raise UserError(
-                    f"heads.{self.name}.{field} cover [{bins.edges[0]}, {bins.edges[-1]}], but the"
+                    f"{self._where}.{field} cover [{bins.edges[0]}, {bins.edges[-1]}], but the"
                     f" head's range is [{self.low}, {self.high}]: make the two the same"
                 )
         if self.mirror not in (-1, 1):
-            raise UserError(f"heads.{self.name}.mirror must be -1 or 1, found {self.mirror}")
+            raise UserError(f"{self._where}.mirror must be -1 or 1, found {self.mirror}")
         strangers = sorted(set(self.corrections) - set(MIRRORED_CAMERAS))
         if strangers:
             raise UserError(
-                f"heads.{self.name}.corrections: only the cameras left and right are corrected,"
+                f"{self._where}.corrections: only the cameras left and right are corrected,"
                 f" found {strangers[0]!r}"
+            )
+
+    @property
+    def _where(self) -> str:
+        return f"config.heads.{self.name}"
+
+    @property
+    def outputs(self) -> int:
+        """How many numbers the network gives for it: the target, or a logit of every bin."""
+        return len(self.bins) if self.kind == "classification" else 1
+
+    def _check_learning(self) -> None:
+        for field, known in (
+            ("kind", KINDS),
+            ("loss", REGRESSION_LOSSES),
+            ("decode", DECODINGS),
+        ):
+            value = getattr(self, field)
+            if value not in known:
+                raise UserError(
+                    f"{self._where}.{field}={value!r} is not known: one of {', '.join(known)}"
+                )
+        if not 0 < self.delta < math.inf:
+            raise UserError(f"{self._where}.delta must be positive, found {self.delta}")
+        if not 0 < self.weight < math.inf:
+            raise UserError(
+                f"{self._where}.weight must be positive, found {self.weight}: a head"
+                " that is not to learn is left out of config.heads"
+            )
+        if self.kind == "classification" and len(self.bins) < 2:
+            raise UserError(
+                f"{self._where}.kind='classification' needs at least 2 bins to tell"
+                f" apart, found {len(self.bins)}: set config.heads.{self.name}.bins"
             )
 
 
@@ -187,29 +256,46 @@ def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
       config: `config.heads`: by head name, the fields of `Head`, bins as {edges, atoms}.
 
     Raises:
-      UserError: A field is missing, bins do not fit the range, or there is no head at all.
+      UserError: A field is missing or not usable, bins do not fit the range, or there is no head.
     """
     if not config:
         raise UserError("config.heads is empty: name at least one head")
     heads = {}
     for name, fields in sorted(config.items()):
         try:
-            heads[name] = Head(
-                name=name,
-                label=fields["label"],
-                scale=float(fields["scale"]),
-                low=float(fields["low"]),
-                high=float(fields["high"]),
-                bins=_bins(fields["bins"]),
-                joint_bins=_bins(fields["joint_bins"]),
-                unit=fields["unit"],
-                mirror=float(fields["mirror"]),
-                corrections={c: float(value) for c, value in fields["corrections"].items()},
-            )
+            heads[name] = _head(name, fields)
         except KeyError as error:
             raise UserError(f"config.heads.{name} has no field {error}") from error
+        except (TypeError, ValueError) as error:
+            raise UserError(
+                f"config.heads.{name} has a value of the wrong type: {error}"
+            ) from error
     return heads
 
 
-def _bins(fields: Mapping[str, Any]) -> Bins:
-    return Bins(edges=tuple(map(float, fields["edges"])), atoms=tuple(map(float, fields["atoms"])))
+def _head(name: str, fields: Mapping[str, Any]) -> Head:
+    return Head(
+        name=name,
+        label=fields["label"],
+        scale=float(fields["scale"]),
+        low=float(fields["low"]),
+        high=float(fields["high"]),
+        bins=_bins(name, fields["bins"]),
+        joint_bins=_bins(name, fields["joint_bins"]),
+        unit=fields["unit"],
+        mirror=float(fields["mirror"]),
+        corrections={camera: float(value) for camera, value in fields["corrections"].items()},
+        kind=fields["kind"],
+        loss=fields["loss"],
+        delta=float(fields["delta"]),
+        decode=fields["decode"],
+        weight=float(fields["weight"]),
+    )
+
+
+def _bins(name: str, fields: Mapping[str, Any]) -> Bins:
+    edges, atoms = (tuple(map(float, fields[field])) for field in ("edges", "atoms"))
+    try:
+        return Bins(edges=edges, atoms=atoms)
+    except UserError as error:
+        raise UserError(f"config.heads.{name}.{error}") from error

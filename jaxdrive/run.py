@@ -16,7 +16,8 @@ from jax.experimental import multihost_utils
 from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.data.prepare import fingerprint, fit_shape, remedy
+from jaxdrive.data.labels import check_names
+from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
@@ -65,7 +66,10 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     """Everything from recordings to the report; what is done already is left as it is."""
     # Whatever is wrong with the settings is told before anything is recorded or written; for that,
     # any length of an epoch will do.
-    make_step(durations.resolve(config, 1000.0), make_network(config, fit_shape(config["data"])))
+    network = make_network(config, fit_shape(config["data"]))
+    make_step(durations.resolve(config, 1000.0), network)
+    where = f"config.data.source={config['data']['source']!r}"
+    check_names(config, network.heads, label_names(config["data"]), where=where)
     data_fingerprint = fingerprint(config["data"])
     last, changes = _going_on(config, workdir, data_fingerprint)
     with workdirs.timed(workdir, "prepare"):

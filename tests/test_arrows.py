@@ -27,7 +27,7 @@ LEAVES = {"errors", "logs", "version", "durations"}
 BESIDE = {
     "models": {"heads"} | LEAVES,
     "workdir": LEAVES,
-    "checks": LEAVES,
+    "checks": {"heads"} | LEAVES,
     "errors": set(),
     "durations": {"errors"},
     "logs": set(),

@@ -65,6 +65,13 @@ def _source(data: Mapping[str, Any]) -> Any:
     return SOURCES[data["source"]]
 
 
+def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the labels in the dataset of `config.data`, made or not."""
+    if data["prepared"]:
+        return tuple(open_dataset(Path(data["prepared"])).labels)
+    return _source(data).LABELS
+
+
 def prepare(data: Mapping[str, Any]) -> Dataset:
     """The dataset of `config.data`, opened; made first where it does not exist.
 

@@ -89,5 +89,5 @@ def _predict_on_one_device(network: Network, restored: Any) -> Callable[[Any], A
     device = jax.local_devices()[0]
     host = jax.tree.map(lambda array: np.asarray(array.addressable_data(0)), restored)
     variables = jax.device_put(host, device)
-    predict = jax.jit(make_predict_step(network.model))
+    predict = jax.jit(make_predict_step(network.model, network.heads))
     return lambda inputs: predict(variables, jax.device_put(inputs, device))

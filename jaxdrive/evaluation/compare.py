@@ -1,6 +1,7 @@
 """Several runs on one footing: what each is worth on held-out frames, and what makes them differ.
 
-Losses of runs that were balanced, binned or scaled in different ways say nothing about each other.
+Losses of runs whose heads are balanced, binned, scaled or scored in different ways say nothing
+about each other.
 So every run's checkpoint predicts its held-out frames once more here, errors are taken in the
 label's unit against the label as recorded, and "balanced" means the bins of one agreed head for
 all runs: that of the first one named which has it. Reads the compared workdirs and changes nothing
@@ -149,7 +150,7 @@ def fixed_score(agreed: Head, head: Head, predictions: np.ndarray, labels: np.nd
         values = metrics.weighted_score(squared, absolute, recorded / agreed.scale, weights)
         score[kind] = {
             "mae": values["mae"],
-            "rmse": math.sqrt(values["loss"]) * agreed.scale,
+            "rmse": math.sqrt(values["mse"]) * agreed.scale,
             "skill": values["skill"],
         }
     return score

@@ -53,7 +53,7 @@ def learning_curves(
                 curves = _Curves(run, head, lines[run["name"]], colours[run["name"]], x)
                 curves.draw(row[0], "skill", thin=True)
                 curves.draw(row[1], "balanced_skill", thin=False)
-                curves.draw(row[2], "loss", thin=True)
+                curves.draw(row[2], "mse", thin=True)
         for axes, title in zip(row, _titles(head), strict=True):
             axes.set_title(title)
             axes.set_xlabel(_X_AXES[x])
@@ -103,8 +103,8 @@ class _Curves:
 
     def _series(self, part: str, quantity: str) -> tuple[plots.Floats, plots.Floats]:
         steps, values = plots.series(self._lines, f"{part}/{self._head}/{quantity}")
-        if quantity == "loss":
-            # The loss is in the range of the run's target, which another run may scale otherwise.
+        if quantity == "mse":
+            # It is in the range of the run's target, which another run may scale otherwise.
             values = np.sqrt(values) * self._run["heads"][self._head]["scale"]
         return steps, values
 

@@ -120,7 +120,7 @@ def predict(
 
 
 def table(result: Mapping[str, Any]) -> list[str]:
-    """Lines of text: losses, errors and skills of every head."""
+    """Lines of text: errors and skills of every head."""
     return [
         f"step {result['step']} on {result['frames']} {result['split']} frames"
         f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",

@@ -136,25 +136,26 @@ def scores_by_age(ages: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def learning_curves(lines: Lines, head: str, colour: str) -> Figure:
-    """Loss above skill against the training step, on training batches and on held-out frames.
+    """Squared error above skill against the training step, on training and on held-out frames.
 
     Skill on held-out frames is drawn twice: as recorded, and balanced over the bins of the label.
     """
     figure = Figure(figsize=(3.9, 5.4))
-    loss_axes, skill_axes = figure.subplots(2, 1)
-    for axes, quantity in ((loss_axes, "loss"), (skill_axes, "skill")):
+    error_axes, skill_axes = figure.subplots(2, 1)
+    for axes, quantity in ((error_axes, "mse"), (skill_axes, "skill")):
         _train_and_held_out(axes, lines, f"{head}/{quantity}", colour)
     steps, balanced = series(lines, f"validation/{head}/balanced_skill")
     look: dict[str, Any] = {"color": colour, "marker": _marker(steps), "linewidth": 1.8}
     skill_axes.plot(steps, balanced, linestyle=":", label="held-out, balanced", **look)
-    scale = _log_scale_if_positive(loss_axes)
-    _describe_over_steps(loss_axes, title=f"{head}: loss", y=f"loss ({scale} scale)")
+    scale = _log_scale_if_positive(error_axes)
+    y = f"mean squared error ({scale} scale)"
+    _describe_over_steps(error_axes, title=f"{head}: squared error", y=y)
 
     constant = skill_axes.axhline(0, color="black", linestyle="--", linewidth=1)
     skills = [value for curve in skill_axes.lines[:-1] for value in np.asarray(curve.get_ydata())]
     # The first steps are often far below the constant; they must not flatten the rest.
     lowest = min(0.0, *np.percentile(skills, [5])) if skills else 0.0
-    skill_axes.set_xlim(loss_axes.get_xlim())
+    skill_axes.set_xlim(error_axes.get_xlim())
     skill_axes.set_ylim(max(-1.0, lowest) - 0.1, 1.05)
     if not skills:
         keys = [f"{part}/{head}/skill" for part in _PARTS]

@@ -36,7 +36,7 @@ def skill_in_words(skill: float | None) -> tuple[str, str]:
     """Plain words for a skill, and their level: "good", "fair", "poor" or "unknown".
 
     Args:
-      skill: 1 - loss / loss of the best constant; None where the label is constant, so that the
+      skill: 1 - mse / mse of the best constant; None where the label is constant, so that the
         best constant makes no error and there is nothing to compare with.
     """
     if skill is None:

@@ -3,6 +3,7 @@
 What an input or a head means is left to `heads.py` and the loader: here are only arrays by name.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -29,12 +30,14 @@ class MultiHead(nn.Module):
         pictures, whatever that of its parameters is.
       common: Widths of the common dense layers.
       heads: By head name, the widths of its dense layers before the linear output.
+      outputs: By head name, how many numbers it gives; one where it is not named.
       compute_dtype: One of `COMPUTE_DTYPES`, what the backbone computes in.
     """
 
     backbone: nn.Module
     common: Sequence[int]
     heads: Mapping[str, Sequence[int]]
+    outputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     compute_dtype: str = "float32"
 
     @nn.compact
@@ -46,7 +49,7 @@ class MultiHead(nn.Module):
         groups: int = 1,
         rows: Mapping[str, slice] | None = None,
     ) -> dict[str, jax.Array]:
-        """Predicts targets.
+        """Computes the outputs of the heads; what they mean stands in `training/losses.py`.
 
         Args:
           inputs: "image" uint8 [n, H, W, 3]; every other entry is a scalar input [n].
@@ -56,7 +59,7 @@ class MultiHead(nn.Module):
             None lets every head see every row.
 
         Returns:
-          By head name, predictions in the range of the head's target, [rows seen].
+          By head name, [rows seen], or [rows seen, outputs] where the head has several.
         """
         dtype = self._parameter_dtype()
         image = inputs["image"].astype(dtype) / jnp.asarray(127.5, dtype) - jnp.asarray(1, dtype)
@@ -79,7 +82,8 @@ class MultiHead(nn.Module):
     def _head(self, name: str, x: jax.Array) -> jax.Array:
         for index, width in enumerate(self.heads[name]):
             x = nn.relu(nn.Dense(width, name=f"{name}_{index}")(x))
-        return nn.Dense(1, name=f"{name}_output")(x)[:, 0]
+        outputs = nn.Dense(self.outputs.get(name, 1), name=f"{name}_output")(x)
+        return outputs if outputs.shape[1] > 1 else outputs[:, 0]
 
     def _parameter_dtype(self) -> Any:
         """float32, or float64 where the parameters were cast to it: pictures follow them."""
@@ -87,13 +91,20 @@ class MultiHead(nn.Module):
         return leaves[0].dtype if leaves else jnp.float32
 
 
-def make_model(config: Mapping[str, Any], heads: Sequence[str], *, axis_name: str) -> MultiHead:
+def make_model(
+    config: Mapping[str, Any],
+    heads: Sequence[str],
+    *,
+    axis_name: str,
+    outputs: Mapping[str, int] | None = None,
+) -> MultiHead:
     """The network of `config.model`.
 
     Args:
       config: `config.model`.
       heads: Names of the heads.
       axis_name: The device axis over which batch statistics are averaged.
+      outputs: By head name, how many numbers it gives; one where it is not named.
 
     Raises:
       UserError: The backbone or the dtype is unknown.
@@ -112,6 +123,7 @@ def make_model(config: Mapping[str, Any], heads: Sequence[str], *, axis_name: st
         backbone=BACKBONES[config["backbone"]](config, axis_name),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
+        outputs=outputs or {},
         compute_dtype=config["compute_dtype"],
     )
 

@@ -16,7 +16,7 @@ from jaxdrive.training.state import TrainState
 
 # Rows of one prediction step on all devices together; more are no faster.
 _MAX_ROWS = 256
-_LOGGED = ("loss", "mae", "skill")
+_LOGGED = ("mse", "mae", "skill")
 
 
 def predict_frames(
@@ -79,7 +79,7 @@ class HeldOut:
     """How a state does on the validation frames.
 
     Attributes:
-      line: Loss, mae and skill of every head, natural and balanced, as they are logged.
+      line: mse, mae and skill of every head, natural and balanced, as they are logged.
       skill: The mean of the heads' skills on the distribution of `config.best_by`; None where every
         label is constant.
       records: The validation frames, int32 [n], ascending.

@@ -198,17 +198,22 @@ def _merge(window: _Window) -> tuple[dict[str, metrics.HeadMetrics], float, int]
 def _train_line(
     trainer: Trainer, config: Mapping[str, Any], window: _Window, step: int, progress: Progress
 ) -> dict[str, Any]:
-    """What is logged of a window; "drawn" is a list, everything else a number."""
+    """What is logged of a window; "drawn" is a list, everything else a number.
+
+    "train/loss" is what was minimised: the sum of the heads' losses, each times the head's weight.
+    """
     merged, norm, skipped = _merge(window)
     if skipped:
         logger.warning("%d updates before step %d were not finite and skipped", skipped, step)
     computed = {head: value.compute() for head, value in merged.items()}
-    line: dict[str, Any] = {"train/loss": sum(values["loss"] for values in computed.values())}
+    heads = trainer.network.heads
+    losses = [heads[head].weight * values["loss"] for head, values in computed.items()]
+    line: dict[str, Any] = {"train/loss": sum(losses)}
     for head, values in computed.items():
-        values["mae"] *= trainer.network.heads[head].scale
+        values["mae"] *= heads[head].scale
         line |= {f"train/{head}/{name}": value for name, value in values.items()}
     batches = window.batches_timed
-    images = batches * config["batch_size"] * len(trainer.network.heads)
+    images = batches * config["batch_size"] * len(heads)
     return line | {
         "train/samples_per_head": progress.samples,
         "train/epoch": progress.samples / len(trainer.train_ids),

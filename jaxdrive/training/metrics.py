@@ -1,7 +1,9 @@
-"""How well a head predicts: loss, mean absolute error, and skill against the best constant.
+"""How well a head predicts: squared and absolute error, and skill against the best constant.
 
-skill = 1 - loss / loss of the best constant on the same frames: 1 is perfect, 0 is no better than
-knowing the mean, below 0 is worse. Where the label is constant there is no skill to speak of: None.
+skill = 1 - mse / mse of the best constant on the same frames, mse being the mean squared error:
+1 is perfect, 0 is no better than knowing the mean, below 0 is worse. Where the label is constant
+there is no skill to speak of: None. All are of decoded predictions, so that heads of different
+kinds and losses can be compared; the loss that a head minimises is told of training batches alone.
 
 `HeadMetrics` accumulates during training, on the device; `score` takes all predictions of a split
 at once, in float64, on the host.
@@ -18,6 +20,7 @@ from clu import metrics as clu_metrics
 
 from jaxdrive.heads import Head, bin_index, bin_texts, controls
 from jaxdrive.heads import targets as targets_of
+from jaxdrive.training import losses
 
 # Variance of targets, in their range of about 1, under which a label counts as constant.
 _CONSTANT = 1e-9
@@ -30,6 +33,7 @@ class HeadMetrics(clu_metrics.Metric):
     """Sums over the examples that one head saw; scalars, or per bin for `drawn`."""
 
     count: Any
+    loss: Any
     squared_error: Any
     absolute_error: Any
     target: Any
@@ -37,21 +41,23 @@ class HeadMetrics(clu_metrics.Metric):
     drawn: Any
 
     @classmethod
-    def from_predictions(
-        cls, head: Head, predictions: jax.Array, targets: jax.Array, mask: jax.Array
+    def from_outputs(
+        cls, head: Head, outputs: jax.Array, targets: jax.Array, mask: jax.Array
     ) -> "HeadMetrics":
-        """Of predictions and targets [n] in the range of the head's target; mask bool [n]."""
-        weight = mask.astype(predictions.dtype)
-        drawn = _count_bins(head, targets, weight)
-        targets = targets.astype(predictions.dtype)
+        """Of the network's outputs, [n] or [n, bins]; targets float32 [n]; mask bool [n]."""
+        weight = mask.astype(outputs.dtype)
+        index = losses.bin_index(head.bins, targets)
+        cost = losses.example_losses(head, outputs, targets)
+        predictions, targets = losses.decode(head, outputs), targets.astype(outputs.dtype)
         error = (predictions - targets) * weight
         return cls(
             count=weight.sum(),
+            loss=(cost * weight).sum(),
             squared_error=jnp.square(error).sum(),
             absolute_error=jnp.abs(error).sum(),
             target=(targets * weight).sum(),
             squared_target=(jnp.square(targets) * weight).sum(),
-            drawn=drawn,
+            drawn=jnp.zeros(len(head.bins), weight.dtype).at[index].add(weight),
         )
 
     def merge(self, other: "HeadMetrics") -> "HeadMetrics":
@@ -59,17 +65,22 @@ class HeadMetrics(clu_metrics.Metric):
         return jax.tree.map(_sum, self, other)
 
     def compute(self) -> dict[str, Any]:
-        """{"loss", "mae", "skill"} in the target's range, and "drawn", examples per bin."""
+        """{"loss", "mse", "mae", "skill", "drawn"}.
+
+        loss is what the head minimises, without its weight; errors are in the target's range; drawn
+        is the number of examples in every bin.
+        """
         count = float(self.count)
-        loss = float(self.squared_error) / count
+        mse = float(self.squared_error) / count
         mean = float(self.target) / count
         variance = float(self.squared_target) / count - mean**2
         if variance < _ROUNDING * mean**2:
             variance = 0.0
         return {
-            "loss": loss,
+            "loss": float(self.loss) / count,
+            "mse": mse,
             "mae": float(self.absolute_error) / count,
-            "skill": _skill(loss, variance),
+            "skill": _skill(mse, variance),
             "drawn": [round(value) for value in np.asarray(self.drawn).tolist()],
         }
 
@@ -78,16 +89,8 @@ def _sum(a: Any, b: Any) -> Any:
     return a + b if isinstance(a, jax.Array) else np.add(a, b, dtype=np.float64)
 
 
-def _count_bins(head: Head, targets: jax.Array, weight: jax.Array) -> jax.Array:
-    # In float32 like `bin_index`, also where the network computes in another type.
-    targets = targets.astype(jnp.float32)
-    lookup, edges = head.bins.lookup, jnp.asarray(head.bins.edges, jnp.float32)
-    code = jnp.searchsorted(edges, targets) + jnp.searchsorted(edges, targets, side="right")
-    return jnp.zeros(len(head.bins), weight.dtype).at[jnp.asarray(lookup)[code]].add(weight)
-
-
-def _skill(loss: float, constant_loss: float) -> float | None:
-    return 1 - loss / constant_loss if constant_loss > _CONSTANT else None
+def _skill(mse: float, constant_mse: float) -> float | None:
+    return 1 - mse / constant_mse if constant_mse > _CONSTANT else None
 
 
 def mean_skill(scores: Mapping[str, Mapping[str, Any]]) -> float | None:
@@ -105,8 +108,8 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
       labels: As recorded, [N].
 
     Returns:
-      {"natural": {"loss", "mae", "skill"}, "balanced": the same, "bins": [{"text", "low", "high",
-      "frames", "mae"}]}. Loss is in the target's range, mae in the label's unit. Natural weighs
+      {"natural": {"mse", "mae", "skill"}, "balanced": the same, "bins": [{"text", "low", "high",
+      "frames", "mae"}]}. mse is in the target's range, mae in the label's unit. Natural weighs
       every frame alike; balanced weighs every non-empty bin alike, so that rare bends count as much
       as straights.
     """
@@ -141,7 +144,7 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
 def weighted_score(
     squared: np.ndarray, absolute: np.ndarray, targets: np.ndarray, weights: np.ndarray
 ) -> dict[str, Any]:
-    """Loss, mae and skill under given weights.
+    """mse, mae and skill under given weights.
 
     Args:
       squared: Squared errors in the range of the target, [N].
@@ -149,11 +152,11 @@ def weighted_score(
       targets: In the range of the target, [N]; skill compares with the best constant for these.
       weights: Of every frame, [N]; their sum does not matter.
     """
-    loss = float(np.average(squared, weights=weights))
+    mse = float(np.average(squared, weights=weights))
     mean = np.average(targets, weights=weights)
     variance = float(np.average(np.square(targets - mean), weights=weights))
     mae = float(np.average(absolute, weights=weights))
-    return {"loss": loss, "mae": mae, "skill": _skill(loss, variance)}
+    return {"mse": mse, "mae": mae, "skill": _skill(mse, variance)}
 
 
 def scores_of(
@@ -166,13 +169,13 @@ def scores_of(
 
 
 def table(scores: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
-    """Lines of text: per head loss, mae and skill, natural and balanced."""
+    """Lines of text: per head mse, mae and skill, natural and balanced."""
 
     def cells(values: Mapping[str, Any]) -> str:
         skill = "constant" if values["skill"] is None else f"{values['skill']:8.3f}"
-        return f"{values['loss']:10.5f} {values['mae']:8.4f} {skill:>8}"
+        return f"{values['mse']:10.5f} {values['mae']:8.4f} {skill:>8}"
 
-    columns = f"{'loss':>10} {'mae':>8} {'skill':>8}"
+    columns = f"{'mse':>10} {'mae':>8} {'skill':>8}"
     lines = [f"{'':12}{'natural':^28}  {'balanced':^28}", f"{'head':12}{columns}  {columns}"]
     for name, values in scores.items():
         lines.append(f"{name:12}{cells(values['natural'])}  {cells(values['balanced'])}")

@@ -11,6 +11,7 @@ import optax
 from jaxdrive.data import balance
 from jaxdrive.data.balance_report import report
 from jaxdrive.data.dataset import Dataset, ImageReader
+from jaxdrive.data.labels import check_names, check_values
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
 from jaxdrive.errors import UserError
@@ -70,9 +71,10 @@ class Trainer:
 def make_network(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Network:
     """The network of a configuration for pictures of one shape (height, width, channels)."""
     heads = heads_from_config(config["heads"])
-    model = make_model(config["model"], list(heads), axis_name=DATA_AXIS)
+    outputs = {name: head.outputs for name, head in heads.items()}
+    model = make_model(config["model"], list(heads), axis_name=DATA_AXIS, outputs=outputs)
     partition = make_partition(config["partition"])
-    predict = partition.spread_predict(make_predict_step(model))
+    predict = partition.spread_predict(make_predict_step(model, heads))
     init = _initializer(config, model, optax.identity(), image_shape)
     return Network(heads, model, partition, predict, image_shape, jax.eval_shape(init))
 
@@ -110,14 +112,7 @@ def make_examples(
       UserError: The dataset does not have a scalar input or a head's label, or its pictures are of
         another shape than the configuration's.
     """
-    wanted = {f"config.scalars.{name}": name for name in config["scalars"]}
-    wanted |= {f"config.heads.{name}.label": head.label for name, head in heads.items()}
-    for field, label in wanted.items():
-        if label not in dataset.labels:
-            raise UserError(
-                f"{field} asks for the label {label!r}, which the dataset in {dataset.path} does"
-                f" not have: it has {', '.join(sorted(dataset.labels))}"
-            )
+    check_names(config, heads, dataset.labels, where=f"the dataset in {dataset.path}")
     shape = (config["data"]["height"], config["data"]["width"])
     if dataset.image_shape[:2] != shape:
         raise UserError(
@@ -187,6 +182,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         )
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)
+    check_values(network.heads, dataset)
     schedule = make_schedule(config["optim"], config["num_steps"])
     step = make_step(config, network)
     return Trainer(

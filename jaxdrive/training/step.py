@@ -20,7 +20,7 @@ from flax import linen as nn
 
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head
-from jaxdrive.training.losses import squared_error
+from jaxdrive.training.losses import decode, example_losses
 from jaxdrive.training.metrics import HeadMetrics
 from jaxdrive.training.state import TrainState
 
@@ -44,8 +44,9 @@ def make_train_step(
     """Builds the step of one device.
 
     Each head's loss is its mean over the rows that it sees on all devices: its own batch (supervise
-    "own"), or all heads' batches ("all"). The sum of the heads' losses is differentiated. An update
-    whose gradient is not finite is skipped: only `position` moves on.
+    "own"), or all heads' batches ("all"). The sum of the heads' losses, each times the head's
+    weight, is differentiated. An update whose gradient is not finite is skipped: only `position`
+    moves on.
 
     Args:
       model: The network.
@@ -94,14 +95,19 @@ def make_train_step(
     return train_step
 
 
-def make_predict_step(model: nn.Module) -> Callable[[Any, Any], dict[str, jax.Array]]:
-    """Builds predict((params, batch_stats), inputs) -> {head: predictions [b]}, on one device."""
+def make_predict_step(
+    model: nn.Module, heads: Mapping[str, Head]
+) -> Callable[[Any, Any], dict[str, jax.Array]]:
+    """Builds predict((params, batch_stats), inputs) -> {head: predictions [b]}, on one device.
+
+    Predictions are decoded: in the range of the head's target, whatever its kind.
+    """
 
     def predict(variables: tuple[Any, Any], inputs: Any) -> dict[str, jax.Array]:
         params, batch_stats = variables
         trained = {"params": params, "batch_stats": batch_stats}
-        predictions: dict[str, jax.Array] = model.apply(trained, inputs, train=False)  # type: ignore[assignment]
-        return predictions
+        outputs: dict[str, jax.Array] = model.apply(trained, inputs, train=False)  # type: ignore[assignment]
+        return {name: decode(heads[name], values) for name, values in outputs.items()}
 
     return predict
 
@@ -132,7 +138,7 @@ def _loss(
     groups: int,
 ) -> tuple[jax.Array, tuple[Any, dict[str, HeadMetrics]]]:
     """This device's part of the loss of the heads in `rows`, with new statistics and metrics."""
-    predictions, updates = model.apply(
+    outputs, updates = model.apply(
         {"params": params, "batch_stats": batch_stats},
         inputs,
         train=True,
@@ -140,14 +146,14 @@ def _loss(
         rows=rows,
         mutable=["batch_stats"],
     )
-    loss = jnp.zeros((), next(iter(predictions.values())).dtype)
+    loss = jnp.zeros((), next(iter(outputs.values())).dtype)
     metrics = {}
     for name in rows:
-        errors = squared_error(predictions[name], labels[name])
-        weights = masks[name].astype(errors.dtype) / counts[name].astype(errors.dtype)
-        loss += (errors * weights).sum()
-        metrics[name] = HeadMetrics.from_predictions(
-            heads[name], jax.lax.stop_gradient(predictions[name]), labels[name], masks[name]
+        costs = example_losses(heads[name], outputs[name], labels[name])
+        shares = masks[name].astype(costs.dtype) / counts[name].astype(costs.dtype)
+        loss += heads[name].weight * (costs * shares).sum()
+        metrics[name] = HeadMetrics.from_outputs(
+            heads[name], jax.lax.stop_gradient(outputs[name]), labels[name], masks[name]
         )
     return loss, (updates.get("batch_stats", {}), metrics)
 

@@ -233,12 +233,12 @@ class ConsoleWriter(_Writer):
                 f"{head} {_text(scalars[f'validation/{head}/skill'])}" for head in self._heads
             ]
             balanced = [_text(scalars[f"validation/{head}/balanced_skill"]) for head in self._heads]
-            losses = [f"{head} {scalars[f'validation/{head}/loss']:.4f}" for head in self._heads]
+            errors = [f"{head} {scalars[f'validation/{head}/mse']:.4f}" for head in self._heads]
             logger.info(
-                "    held out: skill %s | balanced %s | loss %s",
+                "    held out: skill %s | balanced %s | mse %s",
                 " ".join(skills),
                 " ".join(balanced),
-                " ".join(losses),
+                " ".join(errors),
             )
 
 

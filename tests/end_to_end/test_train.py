@@ -22,7 +22,7 @@ def test_one_command_does_everything(trained, launch):
     assert evaluation["step"] in steps_saved(trained)
     for head in ("steering", "throttle", "brake"):
         for kind in ("natural", "balanced"):
-            assert evaluation["heads"][head][kind].keys() == {"loss", "mae", "skill"}
+            assert evaluation["heads"][head][kind].keys() == {"mse", "mae", "skill"}
     driven = json.loads((trained / "drive.json").read_text())
     assert [track["seed"] for track in driven["tracks"]] == [0]
     assert driven["mean"] == driven["tracks"][0]["score"]
@@ -111,7 +111,7 @@ def test_evaluate_and_drive_need_the_workdir_alone(trained, launch, tmp_path):
     line = next(line for line in numbers(trained) if line["step"] == step)
     for head, values in result["heads"].items():
         np.testing.assert_allclose(
-            values["natural"]["loss"], line[f"validation/{head}/loss"], rtol=1e-5
+            values["natural"]["mse"], line[f"validation/{head}/mse"], rtol=1e-5
         )
 
     other = launch("prepare", workdir=tmp_path, **{"data.test_episodes": 2})

@@ -18,8 +18,8 @@ def metrics_line(step, drawn):
     line |= {"train/images_per_second": 4000.0 + step / 1000, "train/waiting_share": 0.25}
     for head, (_, skill) in SKILLS.items():
         for part in ("train", "validation"):
-            loss = 0.0 if skill is None else 0.1
-            line |= {f"{part}/{head}/loss": loss, f"{part}/{head}/skill": skill}
+            mse = 0.0 if skill is None else 0.1
+            line |= {f"{part}/{head}/mse": mse, f"{part}/{head}/skill": skill}
         line[f"train/{head}/drawn"] = drawn
     return line
 
@@ -87,8 +87,8 @@ def results_of_a_run():
             "images_per_second": 8123.0,
             "heads": {
                 head: {
-                    "natural": {"loss": 0.0123, "mae": 0.0678, "skill": natural},
-                    "balanced": {"loss": 0.0345, "mae": 0.156, "skill": balanced},
+                    "natural": {"mse": 0.0123, "mae": 0.0678, "skill": natural},
+                    "balanced": {"mse": 0.0345, "mae": 0.156, "skill": balanced},
                     "bins": [a | b for a, b in zip(bins, errors, strict=True)],
                 }
                 for head, (natural, balanced) in SKILLS.items()

@@ -107,7 +107,7 @@ def test_for_the_agreed_head_it_says_what_evaluate_says():
     for kind in ("natural", "balanced"):
         assert score[kind]["skill"] == pytest.approx(expected[kind]["skill"], rel=1e-6)
         assert score[kind]["mae"] == pytest.approx(expected[kind]["mae"], rel=1e-6)
-        assert score[kind]["rmse"] == pytest.approx(0.5 * expected[kind]["loss"] ** 0.5, rel=1e-6)
+        assert score[kind]["rmse"] == pytest.approx(0.5 * expected[kind]["mse"] ** 0.5, rel=1e-6)
 
 
 def test_a_run_gains_nothing_by_a_narrow_range():
@@ -208,7 +208,7 @@ def metrics_lines(name: str) -> list[dict]:
         line = {"step": step, "train/samples_per_head": samples * step, "train/epoch": step / 4}
         for head in config_of(name)["heads"]:
             for part in ("train", "validation"):
-                line |= {f"{part}/{head}/skill": step / 40, f"{part}/{head}/loss": 1 / step}
+                line |= {f"{part}/{head}/skill": step / 40, f"{part}/{head}/mse": 1 / step}
             line[f"validation/{head}/balanced_skill"] = step / 50
         lines.append(line)
     return lines

@@ -256,7 +256,9 @@ def test_constant_labels_and_hostile_values(whole):
     text = whole.page.text
     assert f"held-out skill, brake {wording.NO_SKILL} " in text
     assert not {"nan", "none"} & set(text.lower().replace(",", " ").split())
-    (curves,) = [f for f in whole.figures if f.axes[0].get_title(loc="left") == "brake: loss"]
+    (curves,) = [
+        f for f in whole.figures if f.axes[0].get_title(loc="left") == "brake: squared error"
+    ]
     assert [text.get_text() for text in curves.axes[1].texts] == [wording.NO_SKILL]
     assert ["note", HOSTILE] in whole.page.rows
     assert "a <b> run" in whole.page.text

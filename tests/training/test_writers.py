@@ -144,7 +144,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     train = {"train/loss": 0.5, "train/steering/loss": 0.3, "train/brake/loss": 0.2}
     train |= {"train/learning_rate": 1e-3, "train/images_per_second": 4321.0}
     train |= {"train/epoch": 3.14, "train/waiting_share": 0.25, "train/seconds_left": 125.4}
-    held_out = {"validation/steering/loss": 0.1, "validation/brake/loss": 0.0}
+    held_out = {"validation/steering/mse": 0.1, "validation/brake/mse": 0.0}
     held_out |= {"validation/steering/skill": 0.4567, "validation/brake/skill": None}
     held_out |= {
         "validation/steering/balanced_skill": 0.25,
@@ -171,7 +171,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
         " | 4,321 images/s | waiting for data 25% | 2:05 left",
         "    held out: skill steering 0.457 brake (constant label)"
         " | balanced 0.250 (constant label)"
-        " | loss steering 0.1000 brake 0.0000",
+        " | mse steering 0.1000 brake 0.0000",
     ]
 
 

@@ -13,6 +13,8 @@ from jaxdrive.data.frames import Frame, Session
 # taken for new ones.
 RECORDING_VERSION = 1
 
+LABELS = ("steering", "throttle", "brake", "speed")
+
 # Tracks 0 to 99 are left for driving tests.
 _FIRST_SEED = {"train": 1000, "validation": 6000, "test": 7000}
 
