@@ -15,7 +15,8 @@ from jaxdrive.models.overview import overview
 
 
 def overview_of(config, heads):
-    model = make_model(config.model.to_dict(), heads, axis_name="data")
+    outputs = dict.fromkeys(heads, 21)
+    model = make_model(config.model.to_dict(), heads, axis_name="data", outputs=outputs)
     shape = (config.data.height, config.data.width, 3)
     return overview(model, image_shape=shape, scalars=sorted(config.scalars))
 
