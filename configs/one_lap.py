@@ -4,8 +4,8 @@ Command:
   python launch.py train --config=configs/one_lap.py --workdir=runs/one_lap
 
 Expected, on 2 CPU cores: about 4 minutes, a mean score of 899 to 904 over 20 unseen tracks with 7
-to 11 laps finished; the others stay on the road and miss a few tiles. Without the shift it is 754 to
-815.
+to 11 laps finished; the others stay on the road and miss a few tiles. Without the shift it is 754
+to 815.
 """
 
 from ml_collections import ConfigDict
