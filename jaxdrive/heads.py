@@ -130,7 +130,7 @@ class Head:
       kind: One of `KINDS`. A regression says the target; a classification says how likely each bin
         is and learns by cross-entropy.
       loss: What a regression minimises, one of `REGRESSION_LOSSES`.
-      delta: Error, in the target's range, above which a Huber loss grows no faster than linearly.
+      delta: Error, in the target's range, above which a Huber loss grows only linearly.
       decode: What a classification says in the end, one of `DECODINGS`: the mean of the bins'
         values under their probabilities, or the value of the likeliest bin.
       weight: Of the head's loss in the sum of all heads' losses.

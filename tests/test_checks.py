@@ -60,6 +60,9 @@ def test_the_shipped_configurations_pass():
         ("optim.momentum", 1.5),
         ("optim.clip_norm", -1.0),
         ("optim.steps", (5,)),
+        ("heads.throttle.kind", "ranking"),
+        ("heads.throttle.weight", -2.0),
+        ("heads.throttle.bins", {"edges": (0.0, 0.5), "atoms": ()}),
         ("augment.flip.probability", 2.0),
         ("augment.shift.sideways", -1),
         ("augment.shift.label_per_pixel", {"stering": 0.1}),
@@ -80,12 +83,25 @@ def test_a_value_that_no_run_can_use_is_named(name, value):
 def test_what_only_goes_together_is_checked_together():
     with pytest.raises(UserError, match=r"data\.validation_episodes=0 .* config\.eval_every=0"):
         check(config_with("data.validation_episodes", 0))
-    with pytest.raises(UserError, match=r"scalars\.throttle: while driving only speed"):
-        check(config_with("scalars", {"throttle": 1.0}))
+    with pytest.raises(UserError, match=r"scalars\.gyro: while driving only speed"):
+        check(config_with("scalars", {"gyro": 1.0}))
     impatient = config_with("early_stopping.patience", "2 epochs") | {"eval_every": 0}
     with pytest.raises(UserError, match=r"early_stopping\.patience needs .* config\.eval_every"):
         check(impatient)
     check(config_with("data.test_episodes", 0))
+
+
+def test_a_label_that_a_head_learns_is_no_input():
+    told = r"scalars\.steering is what config\.heads\.steering\.label learns: .* Leave it out of"
+    config = config_with("scalars", {"speed": 0.01, "steering": 1.0})
+    for tracks in (0, 20):
+        with pytest.raises(UserError, match=told):
+            check(config | {"drive": {"tracks": tracks}})
+    renamed = config["heads"] | {"wheel": config["heads"]["steering"]}
+    del renamed["steering"]
+    augment = config["augment"] | {"shift": config["augment"]["shift"] | {"label_per_pixel": {}}}
+    with pytest.raises(UserError, match=r"scalars\.steering is what config\.heads\.wheel\.label"):
+        check(config | {"heads": renamed, "augment": augment})
 
 
 def test_a_recording_needs_held_out_blocks_and_no_episodes_nor_tracks():

@@ -165,10 +165,22 @@ def test_bins_are_written_in_the_label_s_unit():
     assert bin_texts(head_of()) == ["-0.4 to 0", "exactly 0", "0 to 0.2", "0.2 to 0.4"]
 
 
-@pytest.mark.parametrize("edges", [(), (1.0,), (0.0, 0.0), (1.0, 0.5), (0.0, 1.0, 1.0)])
-def test_edges_must_ascend(edges):
-    with pytest.raises(UserError, match="at least two ascending edges"):
+@pytest.mark.parametrize(
+    ("edges", "told"),
+    [
+        ((), ""),
+        ((1.0,), ""),
+        ((0.0, 0.0), ": 0.0 follows 0.0"),
+        ((1.0, 0.5), ": 0.5 follows 1.0"),
+        ((0.0, 1.0, 1.0), ": 1.0 follows 1.0"),
+        ((0.0, 0.6, 0.4, 1.0), ": 0.4 follows 0.6"),
+        ((0.0, float("nan"), 1.0), ": nan follows 0.0"),
+    ],
+)
+def test_edges_must_ascend(edges, told):
+    with pytest.raises(UserError, match="at least two ascending edges, so that they neither") as e:
         Bins(edges=edges)
+    assert str(e.value).endswith(f"found {edges}{told}")
 
 
 def test_atoms_must_be_edges():
@@ -186,6 +198,19 @@ def test_atoms_must_be_edges():
         ({"mirror": 0.5}, r"heads\.steering\.mirror must be -1 or 1, found 0\.5"),
         ({"corrections": {"rear": 0.1}}, r"only the cameras left and right .* found 'rear'"),
         ({"high": 2.0}, r"heads\.steering\.bins cover"),
+        ({"high": -1.0}, r"heads\.steering\.low=-1\.0 must be below high=-1\.0"),
+        ({"low": float("-inf")}, r"heads\.steering\.low=-inf must be below"),
+        ({"kind": "ranking"}, r"steering\.kind='ranking' is not known: one of regression, class"),
+        ({"loss": "mse"}, r"heads\.steering\.loss='mse' is not known: one of squared, absolute, h"),
+        ({"decode": "mean"}, r"heads\.steering\.decode='mean' is not known: one of expect"),
+        ({"delta": 0.0}, r"heads\.steering\.delta must be positive, found 0\.0"),
+        ({"delta": float("nan")}, r"heads\.steering\.delta must be positive, found nan"),
+        ({"weight": -1.0}, r"heads\.steering\.weight must be positive, found -1\.0"),
+        ({"weight": 0.0}, r"heads\.steering\.weight must be positive, found 0\.0: .* left out"),
+        (
+            {"kind": "classification", "bins": Bins((-1.0, 1.0))},
+            r"steering\.kind='classification' needs at least 2 bins .* found 1: .*steering\.bins",
+        ),
     ],
 )
 def test_a_head_must_fit_together(changes, message):
@@ -194,11 +219,12 @@ def test_a_head_must_fit_together(changes, message):
 
 
 @pytest.mark.parametrize(
-    "missing", ["label", "scale", "low", "high", "unit", "bins", "edges", "mirror"]
+    "missing", ["label", "scale", "low", "high", "unit", "bins", "edges", "mirror", "kind", "delta"]
 )
 def test_a_missing_field_is_named(missing):
     fields = {"label": "angle", "scale": 1, "low": 0, "high": 1, "unit": "rad", "mirror": 1}
-    fields |= {"bins": {"edges": (0, 1), "atoms": ()}, "corrections": {}}
+    fields |= {"bins": {"edges": (0, 1), "atoms": ()}, "corrections": {}, "kind": "regression"}
+    fields |= {"loss": "squared", "delta": 1, "decode": "argmax", "weight": 1}
     assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
     assert list(heads_from_config({"wheel": fields, "brake": fields})) == ["brake", "wheel"]
     del (fields["bins"] if missing == "edges" else fields)[missing]
@@ -209,3 +235,27 @@ def test_a_missing_field_is_named(missing):
 def test_a_configuration_without_heads_is_refused():
     with pytest.raises(UserError, match=r"config\.heads is empty"):
         heads_from_config({})
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        (
+            "bins",
+            {"edges": (0.0, 0.6, 0.4), "atoms": ()},
+            r"throttle\.bins need .*0\.4 follows 0\.6",
+        ),
+        (
+            "bins",
+            {"edges": (0.0, 0.5), "atoms": (0.2,)},
+            r"throttle\.bins: the exact values \[0\.2",
+        ),
+        ("bins", {"edges": (0.0, "half"), "atoms": ()}, r"throttle has a value .* 'half'"),
+        ("corrections", {"left": None}, r"throttle has a value of the wrong type: .*NoneType"),
+    ],
+)
+def test_what_is_wrong_is_told_with_the_head(field, value, told):
+    config = runpy.run_path(str(CONFIG))["get_config"]().heads.to_dict()
+    config["throttle"][field] = value
+    with pytest.raises(UserError, match=rf"config\.heads\.{told}"):
+        heads_from_config(config)

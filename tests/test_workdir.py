@@ -16,7 +16,14 @@ from jaxdrive.errors import UserError
 CONFIG = {
     "seed": 0,
     "num_steps": 100,
-    "heads": {"steering": {"label": "steering", "bins": {"edges": (-1.0, 0.0, 1.0)}}},
+    "heads": {
+        "steering": {
+            "label": "steering",
+            "bins": {"edges": (-1.0, 0.0, 1.0)},
+            "kind": "regression",
+            "loss": "squared",
+        }
+    },
     "scalars": {"speed": 0.01},
     "model": {"backbone": "small", "channels": (16, 32)},
     "optim": {"name": "adam", "learning_rate": 1e-3},
@@ -76,6 +83,8 @@ def test_settings_that_may_change_are_told(workdir, caplog):
         ("model__channels", (16, 32, 64)),
         ("heads__steering__label", "throttle"),
         ("heads__steering__bins__edges", (-1.0, 1.0)),
+        ("heads__steering__kind", "classification"),
+        ("heads__steering__loss", "huber"),
         ("heads__brake", {"label": "brake"}),
         ("scalars", {}),
         ("optim__name", "sgd"),

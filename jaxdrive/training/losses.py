@@ -47,7 +47,8 @@ def example_losses(head: Head, outputs: jax.Array, targets: jax.Array) -> jax.Ar
     if head.loss == "huber":
         return optax.huber_loss(outputs, targets, delta=head.delta)
     errors = outputs - targets
-    return jnp.abs(errors) if head.loss == "absolute" else jnp.square(errors)
+    # Unlike that of abs, the gradient of this is 0 where there is no error.
+    return errors * jnp.sign(errors) if head.loss == "absolute" else jnp.square(errors)
 
 
 def bin_index(bins: Bins, targets: jax.Array) -> jax.Array:

@@ -10,7 +10,7 @@ import optax
 
 from jaxdrive.data import balance
 from jaxdrive.data.dataset import Dataset, ImageReader
-from jaxdrive.data.labels import check_names, check_values
+from jaxdrive.data.labels import check_names
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
 from jaxdrive.errors import UserError
@@ -181,7 +181,6 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         )
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)
-    check_values(network.heads, dataset)
     schedule = make_schedule(config["optim"], config["num_steps"])
     step = make_step(config, network)
     return Trainer(

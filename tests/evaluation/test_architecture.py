@@ -15,7 +15,8 @@ from jaxdrive.models.overview import overview
 
 
 def overview_of(config, heads):
-    model = make_model(config.model.to_dict(), heads, axis_name="data")
+    outputs = {"steering": 21}
+    model = make_model(config.model.to_dict(), heads, axis_name="data", outputs=outputs)
     shape = (config.data.height, config.data.width, 3)
     return overview(model, image_shape=shape, scalars=sorted(config.scalars))
 
@@ -26,7 +27,7 @@ def overview_of(config, heads):
         (
             quickstart,
             ["brake", "steering", "throttle"],
-            {"Conv_1", "11 x 12 x 32", "joined by speed", "2305", "178,275 trainable"},
+            {"Conv_1", "11 x 12 x 32", "joined by speed", "Dense 21", "178,935 trainable"},
         ),
         (xception, ["steering"], {"block5 to block12", "8 x 3 SeparableConv 3x3", "6 x 6 x 728"}),
         (quickstart, [f"a_long_name_{number}" for number in range(7)], {"a_long_name_6"}),

@@ -39,10 +39,12 @@ def test_every_parameter_is_in_one_row_and_one_stage(backbone):
 
 
 def test_the_table_says_what_a_layer_is_and_the_totals():
-    model = make_model(quickstart.get_config().model.to_dict(), HEADS, axis_name="data")
+    config = quickstart.get_config().model.to_dict()
+    model = make_model(config, HEADS, axis_name="data", outputs={"brake": 12})
     lines = table(overview(model, image_shape=(42, 48, 3), scalars=["speed"]))
     cells = [" ".join(line.split()) for line in lines]
     assert "backbone/Conv_1 Conv 3x3 11 x 12 x 32 4,640 0" in cells
     assert "steering_output Dense 1 33 0" in cells
-    assert cells[-1] == "total 176,162 0"
+    assert "brake_output Dense 12 396 0" in cells
+    assert cells[-1] == "total 176,525 0"
     assert len(set(map(len, lines))) == 1

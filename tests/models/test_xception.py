@@ -22,8 +22,9 @@ def _strict_dtypes():
         yield
 
 
-def model_of(**fields):
-    return make_model(xception.get_config().model.to_dict() | fields, HEADS, axis_name="data")
+def model_of(outputs=None, **fields):
+    config = xception.get_config().model.to_dict() | fields
+    return make_model(config, HEADS, axis_name="data", outputs=outputs)
 
 
 def shapes_of(height, width, **fields):
@@ -45,6 +46,13 @@ def test_it_has_the_published_size_whatever_the_frame(height, width):
     kernels = [leaf.shape for leaf in jax.tree.leaves(params["backbone"]) if len(leaf.shape) == 4]
     assert sum(shape[:3] == (3, 3, 1) for shape in kernels) == 34
     assert len(kernels) == 2 * 34 + 6
+
+
+def test_with_seven_bins_a_head_it_has_the_published_size():
+    """Logits of the seven discrete deltas right on the common part."""
+    variables = shapes_of(71, 71, outputs=dict.fromkeys(HEADS, 7), head=())
+    params, batch_stats = variables["params"], variables["batch_stats"]
+    assert (size(variables), size(params), size(batch_stats)) == (22_981_181, 22_926_653, 54_528)
 
 
 @pytest.mark.parametrize(("height", "width"), [(70, 96), (96, 70)])

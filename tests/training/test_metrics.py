@@ -1,5 +1,6 @@
 """Losses, errors and skills against plain numpy, in one piece and merged from parts."""
 
+import dataclasses
 import functools
 
 import jax
@@ -26,7 +27,7 @@ def _strict_promotion():
 def measured(predictions, targets, mask=None) -> HeadMetrics:
     mask = np.ones(len(targets), bool) if mask is None else mask
     arrays = jnp.asarray(predictions, jnp.float32), jnp.asarray(targets, jnp.float32)
-    return jax.device_get(HeadMetrics.from_predictions(STEERING, *arrays, jnp.asarray(mask)))
+    return jax.device_get(HeadMetrics.from_outputs(STEERING, *arrays, jnp.asarray(mask)))
 
 
 # Tenths lie on the edges of bins, where float32 and float64 easily disagree.
@@ -45,7 +46,8 @@ def test_metrics_are_those_of_the_unmasked_rows(predictions, targets, mask):
     found = measured(predictions, targets, mask).compute()
     rows = np.array(mask)
     p, t = (np.asarray(values, np.float32).astype(float)[rows] for values in (predictions, targets))
-    assert found["loss"] == pytest.approx(((p - t) ** 2).mean(), rel=1e-5, abs=1e-12)
+    assert found["mse"] == pytest.approx(((p - t) ** 2).mean(), rel=1e-5, abs=1e-12)
+    assert found["loss"] == found["mse"]
     assert found["mae"] == pytest.approx(np.abs(p - t).mean(), rel=1e-5, abs=1e-12)
     counts = np.bincount(bin_index(STEERING.bins, np.array(targets)[rows]), minlength=21)
     assert found["drawn"] == counts.tolist()
@@ -75,7 +77,7 @@ def test_parts_merge_on_the_device_as_on_the_host():
     @jax.jit
     def on_device(predictions, targets):
         one, other = (
-            HeadMetrics.from_predictions(STEERING, predictions[i], targets[i], jnp.ones(N, bool))
+            HeadMetrics.from_outputs(STEERING, predictions[i], targets[i], jnp.ones(N, bool))
             for i in range(2)
         )
         return one.merge(other)
@@ -84,7 +86,7 @@ def test_parts_merge_on_the_device_as_on_the_host():
     expected = on_host.compute()
     found = jax.device_get(on_device(*arrays)).compute()
     assert found["drawn"] == expected["drawn"]
-    for name in ("loss", "mae", "skill"):
+    for name in ("mse", "mae", "skill"):
         assert found[name] == pytest.approx(expected[name], rel=1e-5)
 
 
@@ -95,7 +97,7 @@ def test_constant_labels_have_no_skill_however_many_steps_are_merged(constant, s
     one = measured(predictions, np.full(64, constant))
     found = functools.reduce(lambda a, b: a.merge(b), [one] * steps).compute()
     assert found["skill"] is None
-    assert found["loss"] == pytest.approx(((predictions - constant) ** 2).mean(), rel=1e-4)
+    assert found["mse"] == pytest.approx(((predictions - constant) ** 2).mean(), rel=1e-4)
     assert sum(found["drawn"]) == 64 * steps
 
 
@@ -112,24 +114,46 @@ def test_bins_are_counted_in_float32_whatever_the_network_computes_in():
     with jax.enable_x64(True):
         for dtype in (jnp.bfloat16, jnp.float32, jnp.float64):
             predictions = jnp.zeros(len(targets), dtype)
-            found = HeadMetrics.from_predictions(
+            found = HeadMetrics.from_outputs(
                 STEERING, predictions, jnp.asarray(targets), jnp.ones(len(targets), bool)
             )
             assert found.compute()["drawn"] == expected
 
 
+def test_a_classification_is_told_by_its_loss_and_by_its_decoded_predictions():
+    """Logits of two thirds for the target's bin, one third for the first or the last bin."""
+    bins = Bins((-1.0, -0.5, 0.0, 0.5, 1.0), (0.0,))
+    targets = np.array([-0.9, -0.25, 0.0, 0.1, 0.75], np.float32)
+    other = [4, 4, 4, 0, 0]
+    logits = np.full((5, 5), -100.0, np.float32)
+    logits[range(5), other], logits[range(5), range(5)] = np.log(1 / 3), np.log(2 / 3)
+    centres = np.array([-0.75, -0.25, 0.0, 0.25, 0.75])
+    for decode, predictions in (
+        ("expectation", 2 / 3 * centres + centres[other] / 3),
+        ("argmax", centres),
+    ):
+        head = dataclasses.replace(STEERING, bins=bins, kind="classification", decode=decode)
+        arrays = jnp.asarray(logits), jnp.asarray(targets), jnp.ones(5, bool)
+        found = jax.device_get(HeadMetrics.from_outputs(head, *arrays)).compute()
+        assert found["drawn"] == [1] * 5
+        assert found["loss"] == pytest.approx(np.log(1.5), rel=1e-5)
+        assert found["mse"] == pytest.approx(np.square(predictions - targets).mean(), rel=1e-5)
+        assert found["mae"] == pytest.approx(np.abs(predictions - targets).mean(), rel=1e-5)
+        assert found["skill"] == pytest.approx(1 - found["mse"] / targets.var(), rel=1e-4)
+
+
 def naive_score(predictions, labels, weights) -> dict[str, float | None]:
-    """Weighted loss, mae and skill, one frame after the other; labels in radians."""
+    """Weighted mse, mae and skill, one frame after the other; labels in radians."""
     total = sum(weights)
     aims = [min(max(label / 0.4, -1), 1) for label in labels]
     mean = sum(w * a for w, a in zip(weights, aims, strict=True)) / total
-    loss = mae = constant = 0.0
+    mse = mae = constant = 0.0
     for p, a, w in zip(predictions, aims, weights, strict=True):
-        loss += w / total * (p - a) ** 2
+        mse += w / total * (p - a) ** 2
         constant += w / total * (mean - a) ** 2
         mae += w / total * abs(min(max(p, -1), 1) * 0.4 - a * 0.4)
-    skill = 1 - loss / constant if constant > 1e-9 else None
-    return {"loss": loss, "mae": mae, "skill": skill}
+    skill = 1 - mse / constant if constant > 1e-9 else None
+    return {"mse": mse, "mae": mae, "skill": skill}
 
 
 # Centres of bins of the target, 0, and labels beyond the range.

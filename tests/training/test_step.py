@@ -4,6 +4,7 @@ The reference is written the way the published system worked: one pass a head th
 functions, gradients summed. Plain SGD, since Adam hides a scaled gradient.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -25,6 +26,12 @@ HEADS = {
     name: Head(name, name, 1.0, low, 1.0, Bins((low, 0.5, 1.0)), "")
     for name, low in (("brake", 0.0), ("steering", -1.0), ("throttle", 0.0))
 }
+# A kind of each sort, with weights of their own.
+MIXED = {
+    "brake": dataclasses.replace(HEADS["brake"], kind="classification", weight=0.5),
+    "steering": dataclasses.replace(HEADS["steering"], loss="huber", delta=0.2, weight=3.0),
+    "throttle": dataclasses.replace(HEADS["throttle"], loss="absolute"),
+}
 FORMS = [
     ("shard_map", 1, "one"),
     ("shard_map", 1, "separate"),
@@ -41,7 +48,7 @@ def _double_precision():
         yield
 
 
-def model_of(*, normalised: bool, sync: bool = True):
+def model_of(*, normalised: bool, sync: bool = True, heads=HEADS):
     config = {
         "backbone": "small",
         "compute_dtype": "float32",
@@ -50,17 +57,18 @@ def model_of(*, normalised: bool, sync: bool = True):
         "common": (6,),
         "head": (),
     }
-    return make_model(config, list(HEADS), axis_name=DATA_AXIS)
+    outputs = {name: head.outputs for name, head in heads.items()}
+    return make_model(config, list(heads), axis_name=DATA_AXIS, outputs=outputs)
 
 
 @functools.cache
-def initial(normalised: bool) -> TrainState:
-    model = model_of(normalised=normalised)
+def initial(normalised: bool, mixed: bool) -> TrainState:
+    model = model_of(normalised=normalised, heads=MIXED if mixed else HEADS)
     return initializer(model, optax.identity(), seed=1, image_shape=(9, 11, 3), scalars=["speed"])()
 
 
 def fresh_state(model, optimizer) -> TrainState:
-    state = initial(model.backbone.batch_norm is not None)
+    state = initial(model.backbone.batch_norm is not None, model.outputs["brake"] > 1)
 
     def double(array):
         return array.astype(jnp.float64) if array.dtype == jnp.float32 else array
@@ -109,9 +117,9 @@ def partition_of(name: str, devices: int) -> parallel.Partition:
     return parallel._shard_map(Mesh(np.asarray(chosen), (DATA_AXIS,)))
 
 
-def train(partition, passes, *, model, supervise, batches, optimizer=None):
+def train(partition, passes, *, model, supervise, batches, optimizer=None, heads=HEADS):
     optimizer = optimizer or optax.sgd(RATE)
-    step = make_train_step(model, HEADS, optimizer, supervise=supervise, passes=passes)
+    step = make_train_step(model, heads, optimizer, supervise=supervise, passes=passes)
     spread = partition.spread_train(step)
     state = partition.put_state(fresh_state(model, optimizer))
     metrics = None
@@ -121,11 +129,26 @@ def train(partition, passes, *, model, supervise, batches, optimizer=None):
     return jax.device_get(partition.get_state(state)), jax.device_get(metrics)
 
 
-def reference(model, *, supervise, batches) -> TrainState:
+def published_cost(name, outputs, targets):
+    return optax.squared_error(outputs, targets)
+
+
+def mixed_cost(name, outputs, targets):
+    """The losses of `MIXED` times their weights, written without anything of `losses.py`."""
+    if name == "brake":
+        p = jnp.exp(outputs) / jnp.exp(outputs).sum(axis=1, keepdims=True)
+        return -0.5 * jnp.log(jnp.where(targets <= 0.5, p[:, 0], p[:, 1]))
+    error = jnp.abs(outputs - targets)
+    if name == "steering":
+        return 3 * jnp.where(error <= 0.2, error**2 / 2, 0.2 * error - 0.02)
+    return error
+
+
+def reference(model, *, supervise, batches, heads=HEADS, cost=published_cost) -> TrainState:
     """Separate passes, written without anything of `step.py`."""
     state = fresh_state(model, optax.sgd(RATE))
     params, statistics = state.params, state.batch_stats
-    silent = model_of(normalised=bool(statistics), sync=False)
+    silent = model_of(normalised=bool(statistics), sync=False, heads=heads)
 
     def loss(params, statistics, part, seen):
         out, updates = silent.apply(
@@ -134,7 +157,7 @@ def reference(model, *, supervise, batches) -> TrainState:
             train=True,
             mutable=["batch_stats"],
         )
-        errors = jnp.stack([optax.squared_error(out[h], part["labels"][h]) for h in seen])
+        errors = jnp.stack([cost(h, out[h], part["labels"][h]) for h in seen])
         value = jnp.average(errors.mean(axis=0), weights=part["mask"].astype(errors.dtype))
         return value, updates.get("batch_stats", {})
 
@@ -159,12 +182,20 @@ def assert_same_update(got: TrainState, want: TrainState, start: TrainState) -> 
             assert np.linalg.norm(a - b) <= 1e-9 * update
 
 
-@pytest.mark.parametrize(("supervise", "forms"), [("own", FORMS), ("all", FORMS[1:3])])
-def test_every_form_equals_the_published_loop(supervise, forms):
-    model = model_of(normalised=True)
+@pytest.mark.parametrize(
+    ("supervise", "forms", "heads", "cost"),
+    [
+        ("own", FORMS, HEADS, published_cost),
+        ("all", FORMS[1:3], HEADS, published_cost),
+        ("own", FORMS[1:3], MIXED, mixed_cost),
+    ],
+)
+def test_every_form_equals_the_published_loop(supervise, forms, heads, cost):
+    """Or what that loop would be for heads of other kinds and weights."""
+    model = model_of(normalised=True, heads=heads)
     batches = [random_batch(p, supervise=supervise) for p in range(3)]
     start = fresh_state(model, optax.sgd(RATE))
-    want = reference(model, supervise=supervise, batches=batches)
+    want = reference(model, supervise=supervise, batches=batches, heads=heads, cost=cost)
     for partition, devices, passes in forms:
         got, _ = train(
             partition_of(partition, devices),
@@ -172,6 +203,7 @@ def test_every_form_equals_the_published_loop(supervise, forms):
             model=model,
             supervise=supervise,
             batches=batches,
+            heads=heads,
         )
         assert_same_update(got, want, start)
         assert (got.step, got.position) == (3, 3)
@@ -205,6 +237,25 @@ def test_a_head_learns_from_its_own_batch_alone():
             for a, b in zip(*(jax.tree.leaves(s.params[layer]) for s in states), strict=True)
         )
         assert same == layer.startswith(("steering", "throttle")), layer
+
+
+def test_a_weight_of_two_doubles_the_gradient_of_its_head():
+    model, batches = model_of(normalised=False), [random_batch(0, supervise="own")]
+    start = fresh_state(model, optax.sgd(RATE)).params
+
+    def update(weight):
+        heads = HEADS | {"brake": dataclasses.replace(HEADS["brake"], weight=weight)}
+        partition, kwargs = partition_of("shard_map", 1), {"supervise": "own", "heads": heads}
+        state, _ = train(partition, "one", model=model, batches=batches, **kwargs)
+        return jax.tree.map(np.subtract, state.params, start)
+
+    one, two, three = map(update, (1.0, 2.0, 3.0))
+    for a, b, c in zip(*map(jax.tree.leaves, (one, two, three)), strict=True):
+        np.testing.assert_allclose(c - b, b - a, rtol=1e-9, atol=1e-14)
+    for layer, factor in {"brake_output": 2, "steering_output": 1, "throttle_output": 1}.items():
+        expected = factor * one[layer]["kernel"]
+        np.testing.assert_allclose(two[layer]["kernel"], expected, rtol=1e-9)
+    assert not np.allclose(two["common_0"]["kernel"], one["common_0"]["kernel"], rtol=1e-3)
 
 
 def test_unsynchronised_statistics_are_each_device_s_own():
@@ -264,15 +315,17 @@ def test_the_step_is_traced_once():
 
 
 @pytest.mark.parametrize("name", ["shard_map", "pmap"])
-def test_predictions_come_back_in_order(name):
-    model = model_of(normalised=True)
+def test_predictions_come_back_in_order_and_decoded(name):
+    model = model_of(normalised=True, heads=MIXED)
     state = fresh_state(model, optax.sgd(RATE))
     inputs = random_batch(0, supervise="own")["brake"]["inputs"]
     want = model.apply(
         {"params": state.params, "batch_stats": state.batch_stats}, inputs, train=False
     )
+    p = np.exp(want["brake"]) / np.exp(want["brake"]).sum(axis=1, keepdims=True)
+    want |= {"brake": p @ [0.25, 0.75]}
     partition = partition_of(name, 4)
-    predict = partition.spread_predict(make_predict_step(model))
+    predict = partition.spread_predict(make_predict_step(model, MIXED))
     variables = partition.put_state((state.params, state.batch_stats))
     got = partition.get_rows(predict(variables, partition.put_batch(inputs)))
     for head in HEADS:
