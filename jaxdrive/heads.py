@@ -246,6 +246,15 @@ def bin_texts(head: Head) -> list[str]:
     return texts
 
 
+def learning_text(head: Head) -> str:
+    """What a head minimises: "0.5 x huber error (delta 0.1)", "cross-entropy of 21 bins, ..."."""
+    if head.kind == "classification":
+        text = f"cross-entropy of {head.outputs} bins, decoded by {head.decode}"
+    else:
+        text = f"{head.loss} error" + (f" (delta {head.delta:g})" if head.loss == "huber" else "")
+    return text if head.weight == 1 else f"{head.weight:g} x {text}"
+
+
 def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:
     """The heads of a configuration, in order of their names.
 

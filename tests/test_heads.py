@@ -9,7 +9,16 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Bins, Head, bin_index, bin_texts, controls, heads_from_config, targets
+from jaxdrive.heads import (
+    Bins,
+    Head,
+    bin_index,
+    bin_texts,
+    controls,
+    heads_from_config,
+    learning_text,
+    targets,
+)
 
 CONFIG = Path(__file__).parents[1] / "configs" / "default.py"
 
@@ -163,6 +172,18 @@ def test_controls_of_wild_predictions_stay_in_the_label_s_range():
 
 def test_bins_are_written_in_the_label_s_unit():
     assert bin_texts(head_of()) == ["-0.4 to 0", "exactly 0", "0 to 0.2", "0.2 to 0.4"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "squared error"),
+        ({"loss": "huber", "delta": 0.25, "weight": 0.5}, "0.5 x huber error (delta 0.25)"),
+        ({"kind": "classification"}, "cross-entropy of 4 bins, decoded by expectation"),
+    ],
+)
+def test_what_a_head_minimises_is_written_out(changes, text):
+    assert learning_text(head_of(**changes)) == text
 
 
 @pytest.mark.parametrize(
