@@ -20,6 +20,9 @@ from jaxdrive.models.xception import Xception
 
 # float32 stands for the parameters' own dtype, which only tests change.
 COMPUTE_DTYPES = ("float32", "bfloat16")
+# Where a variable of this name in the collection "perturbations" is given, it is added to what the
+# heads read, in networks without common layers.
+FEATURES = "features"
 
 
 class MultiHead(nn.Module):
@@ -71,6 +74,9 @@ class MultiHead(nn.Module):
             inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"
         ]
         x = jnp.concatenate([features, *scalars], axis=1)
+        if not self.common:
+            # What the heads share then has no parameters to take their gradients at.
+            x = self.perturb(FEATURES, x)
         for index, width in enumerate(self.common):
             x = nn.relu(nn.Dense(width, name=f"common_{index}")(x))
         return {
