@@ -10,22 +10,12 @@ that were recorded, and of 845 (+- 137 over tracks) where every track has colour
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import quickstart
 
 
 def get_config() -> ConfigDict:
-    """The quickstart's frames and network with random shifts and colours."""
-    config = default.get_config()
-    config.num_steps = 3000
-    config.keep_every = 500
-
-    config.heads.steering.scale = 0.4
-    config.heads.brake.scale = 0.8
-
-    config.data.crop_bottom = 12
-    config.data.height = 42
-    config.data.width = 48
-
+    """The quickstart with random shifts and colours."""
+    config = quickstart.get_config()
     config.augment.shift.sideways = 5
     config.augment.shift.along = 2
     config.augment.shift.label_per_pixel.steering = -0.02

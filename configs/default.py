@@ -140,6 +140,16 @@ def _alarm() -> ConfigDict:
     return alarm
 
 
+def pedals_head() -> ConfigDict:
+    """One head in place of throttle and brake: throttle minus brake, from -1 to 1."""
+    pedals = _heads()["steering"]
+    pedals.label = "pedals"
+    pedals.unit = "throttle minus brake"
+    pedals.mirror = 1.0
+    pedals.corrections = {}
+    return pedals
+
+
 def _data() -> ConfigDict:
     data = ConfigDict()
     # Where recordings come from: "car_racing" drives and records them when they are needed,
@@ -232,6 +242,9 @@ def _model() -> ConfigDict:
     # Widths of the dense layers common to all heads, and of each head's own before its output.
     model.common = (64,)
     model.head = (32,)
+    # What the first weights of dense layers are drawn from: "lecun_normal", "glorot_uniform" (the
+    # published networks) or "he_normal".
+    model.dense_init = "lecun_normal"
     return model
 
 

@@ -1,11 +1,12 @@
 """What the values of a configuration have to be, checked before anything is recorded or written."""
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from jaxdrive import durations
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Head, heads_from_config
+from jaxdrive.heads import Head, control_names, heads_from_config, recorded_labels
 
 # The least and the largest value of every number; None is no bound.
 _BOUNDS: dict[str, tuple[float, float | None]] = {
@@ -102,6 +103,7 @@ def check(config: Mapping[str, Any]) -> None:
         )
     heads = heads_from_config(config["heads"])
     _check_scalars(config["scalars"], heads)
+    _check_controls(heads)
     strangers = sorted(set(config["augment"]["shift"]["label_per_pixel"]) - set(heads))
     if strangers:
         raise UserError(
@@ -134,13 +136,25 @@ def check_driving(config: Mapping[str, Any]) -> None:
 
 
 def _check_scalars(scalars: Mapping[str, Any], heads: Mapping[str, Head]) -> None:
-    for name, head in heads.items():
-        if head.label in scalars:
+    for (name, head), scalar in itertools.product(heads.items(), scalars):
+        if recorded_labels(head.label) & recorded_labels(scalar):
             raise UserError(
-                f"config.scalars.{head.label} is what config.heads.{name}.label learns: the network"
+                f"config.scalars.{scalar} is what config.heads.{name}.label learns: the network"
                 " would read the answer of a frame instead of its picture, look skilled on every"
                 " recording and not drive. Leave it out of config.scalars, or leave the head out"
             )
+
+
+def _check_controls(heads: Mapping[str, Head]) -> None:
+    told: dict[str, str] = {}
+    for name, head in heads.items():
+        for control in control_names(head):
+            if control in told:
+                raise UserError(
+                    f"config.heads.{name} and config.heads.{told[control]} both tell the car its"
+                    f" {control}: leave one of them out"
+                )
+            told[control] = name
 
 
 def _check_split(data: Mapping[str, Any]) -> None:

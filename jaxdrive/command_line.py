@@ -6,6 +6,7 @@ Says in one line what is wrong with it. What a verb does stands in `run.py`.
 import dataclasses
 import difflib
 import errno
+import inspect
 import os
 import runpy
 import socket
@@ -91,7 +92,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         raise UsageError(f"unknown verb {verb!r}{nearest} Verbs: {', '.join(VERBS)}")
     given = flags.FlagValues()
     _define_flags(given)
-    flags.DEFINE_string("config", None, "Configuration file.", flag_values=given)
+    flags.DEFINE_string("config", None, "Configuration file, or FILE:VARIANT.", flag_values=given)
     with _flag_errors(sorted(given)):
         # What is left is for the configuration.
         rest = given([argv[0], *words], known_only=True)
@@ -194,7 +195,9 @@ def _check_fields(config: ConfigDict, words: Sequence[str]) -> None:
             raise UsageError(f"unknown field {name}{_nearest(field, fields, 'config.')}")
 
 
-def _load_config(file: str) -> ConfigDict:
+def _load_config(name: str) -> ConfigDict:
+    """The configuration of FILE, or of FILE:VARIANT, whose get_config takes the variant's name."""
+    file, *variant = [name] if Path(name).is_file() else name.rsplit(":", 1)
     path = Path(file)
     if not path.is_file():
         there = [str(other) for other in sorted((path.parent).glob("*.py"))]
@@ -202,11 +205,16 @@ def _load_config(file: str) -> ConfigDict:
     try:
         names = runpy.run_path(file)
         if "get_config" in names:
-            return names["get_config"]()
+            get_config = names["get_config"]
+            if variant and not inspect.signature(get_config).parameters:
+                raise UsageError(f"{file} has no variants: leave out ':{variant[0]}'")
+            return get_config(*variant)
+    except UsageError:
+        raise
     except Exception as error:
         line = traceback.extract_tb(error.__traceback__)[-1]
         raise UsageError(
-            f"the configuration {file} fails: {type(error).__name__}:"
+            f"the configuration {name} fails: {type(error).__name__}:"
             f" {' '.join(str(error).split())} ({line.filename}, line {line.lineno})"
         ) from error
     raise UsageError(f"the configuration {file} has no function get_config(): see configs/")

@@ -11,7 +11,7 @@ and cost, in `training/losses.py`.
 import dataclasses
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from jaxdrive.errors import UserError
 
 # Where each camera of a car stands when the picture is mirrored.
 MIRRORED_CAMERAS = {"left": "right", "right": "left"}
+
+# Labels that are made of recorded ones: by name, the factor of each in their sum.
+DERIVED_LABELS: Mapping[str, Mapping[str, float]] = {"pedals": {"throttle": 1.0, "brake": -1.0}}
 
 KINDS = ("regression", "classification")
 REGRESSION_LOSSES = ("squared", "absolute", "huber")
@@ -118,7 +121,7 @@ class Head:
 
     Attributes:
       name: The head's name, and the control's (steering, throttle, brake).
-      label: The recorded label it learns.
+      label: The label it learns: a recorded one, or one of `DERIVED_LABELS`.
       scale: Largest absolute value of the label that occurs; target = label / scale.
       low: Lower end of the target's range.
       high: Upper end of the target's range.
@@ -240,6 +243,44 @@ def controls(head: Head, predictions: np.ndarray) -> np.ndarray:
     return (clipped * np.float32(head.scale)).astype(np.float32)
 
 
+def control_names(head: Head) -> tuple[str, ...]:
+    """What a car is told by a head: its name, or what its derived label is made of."""
+    return tuple(DERIVED_LABELS.get(head.label, (head.name,)))
+
+
+def commands(head: Head, predictions: np.ndarray) -> dict[str, np.ndarray]:
+    """What a car is told: by name of the control, float32 of the predictions' shape.
+
+    Of a derived label each part takes the value on its own side: pedals of -0.3 are a brake of 0.3
+    and a throttle of 0.
+    """
+    values = controls(head, predictions)
+    if head.label not in DERIVED_LABELS:
+        return {head.name: values}
+    factors = DERIVED_LABELS[head.label]
+    return {name: np.maximum(values * np.float32(factors[name]), 0) for name in factors}
+
+
+def derivable(names: Collection[str]) -> tuple[str, ...]:
+    """The derived labels that can be made of recorded ones and are not among them."""
+    return tuple(
+        name
+        for name, parts in DERIVED_LABELS.items()
+        if name not in names and parts.keys() <= set(names)
+    )
+
+
+def derive(name: str, labels: Mapping[str, np.ndarray]) -> np.ndarray:
+    """A derived label of every record, float32 [N], from the recorded ones by name, [N]."""
+    terms = [labels[part] * np.float32(factor) for part, factor in DERIVED_LABELS[name].items()]
+    return np.stack(terms).sum(axis=0, dtype=np.float32)
+
+
+def recorded_labels(label: str) -> set[str]:
+    """The recorded labels that a label is made of; itself where it is recorded."""
+    return set(DERIVED_LABELS.get(label, {label}))
+
+
 def bin_texts(head: Head) -> list[str]:
     """How to write every bin in the label's unit: "exactly 0.2" or "0.1 to 0.2"."""
     texts = []
@@ -247,6 +288,15 @@ def bin_texts(head: Head) -> list[str]:
         first, last = (f"{value * head.scale:.4g}" for value in (low, high))
         texts.append(f"exactly {first}" if low == high else f"{first} to {last}")
     return texts
+
+
+def learning_text(head: Head) -> str:
+    """What a head minimises: "0.5 x huber error (delta 0.1)", "cross-entropy of 21 bins, ..."."""
+    if head.kind == "classification":
+        text = f"cross-entropy of {head.outputs} bins, decoded by {head.decode}"
+    else:
+        text = f"{head.loss} error" + (f" (delta {head.delta:g})" if head.loss == "huber" else "")
+    return text if head.weight == 1 else f"{head.weight:g} x {text}"
 
 
 def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:

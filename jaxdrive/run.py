@@ -16,7 +16,7 @@ from jax.experimental import multihost_utils
 from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.data.labels import check_names
+from jaxdrive.data.labels import check_names, check_values
 from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
@@ -82,6 +82,7 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
             f" raise it to go on, or use `drive` and `evaluate` with --step"
         )
     if last < num_steps:
+        check_values(network.heads, dataset)
         trainer = make_trainer(in_steps, dataset)
         workdirs.write_config(workdir, config)
         _describe(trainer, in_steps, workdir, command)

@@ -1,10 +1,13 @@
 """Values that no run can use are refused before anything is recorded or written."""
 
 import copy
+import inspect
+import runpy
+from pathlib import Path
 
 import pytest
 
-from configs import any_colours, default, few_laps, one_lap, quickstart, udacity, xception
+from configs import quickstart, udacity, xception_two_heads
 from jaxdrive.checks import check, check_driving
 from jaxdrive.errors import UserError
 
@@ -21,8 +24,13 @@ def config_with(name: str, value) -> dict:
 
 
 def test_the_shipped_configurations_pass():
-    for module in (any_colours, default, few_laps, one_lap, quickstart, udacity, xception):
-        check(module.get_config().to_dict())
+    files = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+    assert len(files) > 5
+    for file in files:
+        get_config = runpy.run_path(str(file))["get_config"]
+        check(get_config().to_dict())
+        if inspect.signature(get_config).parameters:
+            check(get_config("udacity").to_dict())
 
 
 @pytest.mark.parametrize(
@@ -114,3 +122,19 @@ def test_a_recording_needs_held_out_blocks_and_no_episodes_nor_tracks():
         check(config | {"drive": {"tracks": 3}})
     with pytest.raises(UserError, match=r"data\.source='udacity' has no simulator"):
         check_driving(config)
+
+
+def test_two_heads_cannot_hold_one_pedal():
+    config = xception_two_heads.get_config().to_dict()
+    throttle = quickstart.get_config().heads.throttle.to_dict()
+    with pytest.raises(
+        UserError, match=r"heads\.throttle and config\.heads\.pedals both .* throttle"
+    ):
+        check(config | {"heads": config["heads"] | {"throttle": throttle}})
+
+
+def test_an_input_that_a_label_is_made_of_is_refused():
+    config = xception_two_heads.get_config().to_dict()
+    for scalar in ("throttle", "brake", "pedals"):
+        with pytest.raises(UserError, match=rf"scalars\.{scalar} is what config\.heads\.pedals"):
+            check(config | {"scalars": {scalar: 1.0}, "drive": {"tracks": 0}})

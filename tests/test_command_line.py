@@ -97,6 +97,12 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
         parse("drive", f"--workdir={tmp_path}")
 
 
+def test_a_variant_of_a_configuration_is_named_after_a_colon(parse):
+    file = f"--config={ROOT}/configs/xception_two_heads.py"
+    configs = [parse("prepare", file + variant).config for variant in ("", ":udacity")]
+    assert [config["data"]["source"] for config in configs] == ["car_racing", "udacity"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -113,6 +119,11 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
             r"^no such configuration file: \S+quickstrat\.py: did you mean \S+/quickstart\.py\?",
         ),
         (["prepare", "--config=/nowhere/at/all.py"], r"^no such configuration file: \S+$"),
+        (["prepare", f"{QUICKSTART}:udacity"], r"quickstart\.py has no variants: leave out ':ud"),
+        (
+            ["prepare", f"--config={ROOT}/configs/xception.py:lake"],
+            r"xception\.py:lake fails: ValueError: there is no variant 'lake', only car_racing and",
+        ),
         (
             ["prepare", QUICKSTART, "--config.data.epsiodes=3"],
             r"^unknown field config\.data\.epsiodes: did you mean config\.data\.episodes\?",

@@ -9,7 +9,20 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Bins, Head, bin_index, bin_texts, controls, heads_from_config, targets
+from jaxdrive.heads import (
+    Bins,
+    Head,
+    bin_index,
+    bin_texts,
+    commands,
+    control_names,
+    controls,
+    derivable,
+    derive,
+    heads_from_config,
+    learning_text,
+    targets,
+)
 
 CONFIG = Path(__file__).parents[1] / "configs" / "default.py"
 
@@ -166,6 +179,18 @@ def test_bins_are_written_in_the_label_s_unit():
 
 
 @pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({}, "squared error"),
+        ({"loss": "huber", "delta": 0.25, "weight": 0.5}, "0.5 x huber error (delta 0.25)"),
+        ({"kind": "classification"}, "cross-entropy of 4 bins, decoded by expectation"),
+    ],
+)
+def test_what_a_head_minimises_is_written_out(changes, text):
+    assert learning_text(head_of(**changes)) == text
+
+
+@pytest.mark.parametrize(
     ("edges", "told"),
     [
         ((), ""),
@@ -264,3 +289,23 @@ def test_what_is_wrong_is_told_with_the_head(field, value, told):
     config["throttle"][field] = value
     with pytest.raises(UserError, match=rf"config\.heads\.{told}"):
         heads_from_config(config)
+
+
+def test_pedals_are_throttle_minus_brake_and_taken_apart_again():
+    labels = {
+        "throttle": np.array([0.0, 0.7, 0.0, 0.2], np.float32),
+        "brake": np.array([0.0, 0.0, 0.4, 0.5], np.float32),
+    }
+    assert derivable(labels) == ("pedals",)
+    assert derivable(["throttle", "steering"]) == derivable([*labels, "pedals"]) == ()
+    pedals = derive("pedals", labels)
+    assert pedals.dtype == np.float32
+    np.testing.assert_allclose(pedals, [0.0, 0.7, -0.4, -0.3], rtol=1e-6)
+    head = head_of(name="feet", label="pedals", scale=2.0)
+    assert control_names(head) == ("throttle", "brake")
+    told = commands(head, pedals / np.float32(2))
+    assert list(told) == ["throttle", "brake"]
+    np.testing.assert_allclose(told["throttle"], [0.0, 0.7, 0.0, 0.0], rtol=1e-6)
+    np.testing.assert_allclose(told["brake"], [0.0, 0.0, 0.4, 0.3], rtol=1e-6)
+    steering = head_of()
+    assert list(commands(steering, np.zeros(1))) == [steering.name] == [*control_names(steering)]

@@ -20,6 +20,7 @@ from jaxdrive.data.frames import DRIVING_CAMERA
 from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE, file_hash
 from jaxdrive.data.split import GAP, SPLITS
 from jaxdrive.errors import UserError
+from jaxdrive.heads import derivable, derive
 
 _TEXTS = ("split", "camera", "session", "origin")
 # Shards that a thread keeps open: systems allow a process about a thousand files.
@@ -33,7 +34,7 @@ class Dataset:
     Attributes:
       path: Its folder.
       manifest: What `manifest.json` says.
-      labels: By label name, float32 [N], as recorded.
+      labels: By label name, float32 [N], as recorded; derived ones beside them.
       splits: The split's name of every record, or `split.GAP`, [N].
       cameras: The camera that saw every record, [N].
       sessions: The session's name of every record, [N].
@@ -113,6 +114,7 @@ def open_dataset(path: Path) -> Dataset:
         raise UserError(f"damaged dataset: {file} {state}: {remedy}")
     table = pq.read_table(file)
     labels = {name: table[f"label/{name}"].to_numpy() for name in manifest["labels"]}
+    labels |= {name: derive(name, labels) for name in derivable(labels)}
     texts = {name: np.asarray(table[name].to_pylist()) for name in _TEXTS}
     return Dataset(
         path=path,

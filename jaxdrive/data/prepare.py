@@ -25,6 +25,7 @@ from jaxdrive.data.frames import Fit, Session
 from jaxdrive.data.sources import car_racing, udacity
 from jaxdrive.data.split import SPLITS, rule_of
 from jaxdrive.errors import UserError
+from jaxdrive.heads import derivable
 from jaxdrive.logs import logger, progress_bar
 
 SOURCES = {"car_racing": car_racing, "udacity": udacity}
@@ -69,7 +70,8 @@ def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the labels in the dataset of `config.data`, made or not."""
     if data["prepared"]:
         return tuple(open_dataset(Path(data["prepared"])).labels)
-    return _source(data).LABELS
+    recorded = _source(data).LABELS
+    return (*recorded, *derivable(recorded))
 
 
 def prepare(data: Mapping[str, Any]) -> Dataset:

@@ -13,7 +13,7 @@ from etils import epath
 
 from jaxdrive.data.frames import Fit, fit_image
 from jaxdrive.data.prepare import fit_of, fit_shape
-from jaxdrive.heads import Head, controls
+from jaxdrive.heads import Head, commands
 from jaxdrive.training import checkpoint
 from jaxdrive.training.parts import Network, make_network
 from jaxdrive.training.step import make_predict_step
@@ -48,7 +48,7 @@ class Policy:
           rows: Size to which the n are filled up, so that the network compiles once.
 
         Returns:
-          By head name, float32 [n], in the label's unit and range.
+          By name of the control, float32 [n], in its unit and range, see `heads.commands`.
         """
         filling = [0] * (rows - len(images))
         fitted = [fit_image(image, self.fit) for image in images]
@@ -56,10 +56,10 @@ class Policy:
         for name, factor in self.scalars.items():
             inputs[name] = np.asarray([*scalars[name], *filling], np.float32) * np.float32(factor)
         predictions = jax.device_get(self.predict(inputs))
-        return {
-            name: controls(head, predictions[name][: len(images)])
-            for name, head in self.heads.items()
-        }
+        told: dict[str, np.ndarray] = {}
+        for name, head in self.heads.items():
+            told |= commands(head, predictions[name][: len(images)])
+        return told
 
 
 def load_policy(config: Mapping[str, Any], workdir: epath.Path, step: int | None) -> Policy:

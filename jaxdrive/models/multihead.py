@@ -20,9 +20,12 @@ from jaxdrive.models.xception import Xception
 
 # float32 stands for the parameters' own dtype, which only tests change.
 COMPUTE_DTYPES = ("float32", "bfloat16")
-# Where a variable of this name in the collection "perturbations" is given, it is added to what the
-# heads read, in networks without common layers.
-FEATURES = "features"
+
+DENSE_INITS = {
+    "lecun_normal": nn.initializers.lecun_normal(),
+    "glorot_uniform": nn.initializers.glorot_uniform(),
+    "he_normal": nn.initializers.he_normal(),
+}
 
 
 class MultiHead(nn.Module):
@@ -35,6 +38,7 @@ class MultiHead(nn.Module):
       heads: By head name, the widths of its dense layers before the linear output.
       outputs: By head name, how many numbers it gives; one where it is not named.
       compute_dtype: One of `COMPUTE_DTYPES`, what the backbone computes in.
+      dense_init: One of `DENSE_INITS`, what the first kernels of dense layers are drawn from.
     """
 
     backbone: nn.Module
@@ -42,6 +46,7 @@ class MultiHead(nn.Module):
     heads: Mapping[str, Sequence[int]]
     outputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     compute_dtype: str = "float32"
+    dense_init: str = "lecun_normal"
 
     @nn.compact
     def __call__(
@@ -74,11 +79,8 @@ class MultiHead(nn.Module):
             inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"
         ]
         x = jnp.concatenate([features, *scalars], axis=1)
-        if not self.common:
-            # What the heads share then has no parameters to take their gradients at.
-            x = self.perturb(FEATURES, x)
         for index, width in enumerate(self.common):
-            x = nn.relu(nn.Dense(width, name=f"common_{index}")(x))
+            x = nn.relu(self._dense(width, name=f"common_{index}")(x))
         return {
             name: self._head(name, x if rows is None else x[rows[name]])
             for name in self.heads
@@ -87,9 +89,12 @@ class MultiHead(nn.Module):
 
     def _head(self, name: str, x: jax.Array) -> jax.Array:
         for index, width in enumerate(self.heads[name]):
-            x = nn.relu(nn.Dense(width, name=f"{name}_{index}")(x))
-        outputs = nn.Dense(self.outputs.get(name, 1), name=f"{name}_output")(x)
+            x = nn.relu(self._dense(width, name=f"{name}_{index}")(x))
+        outputs = self._dense(self.outputs.get(name, 1), name=f"{name}_output")(x)
         return outputs if outputs.shape[1] > 1 else outputs[:, 0]
+
+    def _dense(self, width: int, *, name: str) -> nn.Dense:
+        return nn.Dense(width, kernel_init=DENSE_INITS[self.dense_init], name=name)
 
     def _parameter_dtype(self) -> Any:
         """float32, or float64 where the parameters were cast to it: pictures follow them."""
@@ -113,24 +118,21 @@ def make_model(
       outputs: By head name, how many numbers it gives; one where it is not named.
 
     Raises:
-      UserError: The backbone or the dtype is unknown.
+      UserError: The backbone, the dtype or the initialisation is unknown.
     """
-    if config["backbone"] not in BACKBONES:
-        raise UserError(
-            f"config.model.backbone={config['backbone']!r} is not known:"
-            f" one of {', '.join(BACKBONES)}"
-        )
-    if config["compute_dtype"] not in COMPUTE_DTYPES:
-        raise UserError(
-            f"config.model.compute_dtype={config['compute_dtype']!r} is not known:"
-            f" one of {', '.join(COMPUTE_DTYPES)}"
-        )
+    known = {"backbone": BACKBONES, "compute_dtype": COMPUTE_DTYPES, "dense_init": DENSE_INITS}
+    for field, names in known.items():
+        if config[field] not in names:
+            raise UserError(
+                f"config.model.{field}={config[field]!r} is not known: one of {', '.join(names)}"
+            )
     return MultiHead(
         backbone=BACKBONES[config["backbone"]](config, axis_name),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
         outputs=outputs or {},
         compute_dtype=config["compute_dtype"],
+        dense_init=config["dense_init"],
     )
 
 

@@ -2,35 +2,26 @@
 
 Where two heads' gradients point apart (a cosine below 0), what helps one harms the other; where one
 is far longer than the others, it alone shapes the common part (compare T. Yu et al., "Gradient
-surgery for multi-task learning", 2020). Taken at the parameters of the common dense layers; in a
-network without any, at one vector added to the features of every picture.
+surgery for multi-task learning", 2020). Taken at the parameters of the common dense layers; a
+network without any has no such place.
 
 Only what stands above the backbone is differentiated, so a measurement costs a forward pass and
 little more. The train step is left as it is, and this file touches no disk and no clock either.
 """
 
+import functools
 import itertools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import linen as nn
 
 from jaxdrive.heads import Head
-from jaxdrive.models.multihead import FEATURES, MultiHead
+from jaxdrive.models.multihead import MultiHead
 from jaxdrive.training.state import TrainState
-from jaxdrive.training.step import (
-    DATA_AXIS,
-    Batch,
-    Stacked,
-    changed,
-    counts_of,
-    head_loss,
-    stack,
-)
+from jaxdrive.training.step import DATA_AXIS, Batch, changed, counts_of, head_loss, stack
 
 
 def make_gradients(
@@ -39,7 +30,7 @@ def make_gradients(
     *,
     supervise: str,
     augment: Callable[..., Batch] | None = None,
-) -> Callable[[TrainState, Batch], jax.Array]:
+) -> Callable[[TrainState, Batch], jax.Array] | None:
     """Builds the measurement of one device, under the axis `DATA_AXIS`.
 
     Args:
@@ -51,18 +42,19 @@ def make_gradients(
     Returns:
       gradients(state, batch) -> the dot products of all pairs of heads' gradients, [heads, heads],
       those of the weighted losses which the train step would sum for this state and batch; the same
-      on every device.
+      on every device. None where the network has no common layers.
     """
+    if not model.common:
+        return None
 
     def gradients(state: TrainState, batch: Batch) -> jax.Array:
         batch = changed(augment, state, batch)
         counts = counts_of(batch, heads, supervise)
         stacked = stack(batch, heads, supervise)
 
-        def losses(shared: Any) -> jax.Array:
-            variables = _variables(model, state, shared)
+        def losses(common: Any) -> jax.Array:
             outputs, _ = model.apply(
-                variables,
+                {"params": {**state.params, **common}, "batch_stats": state.batch_stats},
                 stacked.inputs,
                 train=True,
                 groups=len(heads),
@@ -77,33 +69,11 @@ def make_gradients(
                 ]
             )
 
-        pulls = jax.lax.psum(jax.jacrev(losses)(_shared(model, state, stacked)), DATA_AXIS)
-        return sum(_products(leaf) for leaf in jax.tree.leaves(pulls))
+        common = {name: p for name, p in state.params.items() if name.startswith("common_")}
+        pulls = jax.lax.psum(jax.jacrev(losses)(common), DATA_AXIS)
+        return functools.reduce(jnp.add, map(_products, jax.tree.leaves(pulls)))
 
     return gradients
-
-
-def _shared(model: MultiHead, state: TrainState, stacked: Stacked) -> Any:
-    """What the gradients are taken with respect to."""
-    if model.common:
-        return {name: p for name, p in state.params.items() if name.startswith("common_")}
-    _, added = jax.eval_shape(
-        lambda: model.apply(
-            {"params": state.params, "batch_stats": state.batch_stats},
-            stacked.inputs,
-            train=False,
-            mutable=["perturbations"],
-        )
-    )
-    features = added["perturbations"][FEATURES]
-    return jnp.zeros((1, features.shape[1]), features.dtype)
-
-
-def _variables(model: MultiHead, state: TrainState, shared: Any) -> dict[str, Any]:
-    variables = {"params": state.params, "batch_stats": state.batch_stats}
-    if model.common:
-        return variables | {"params": {**state.params, **shared}}
-    return variables | {"perturbations": {FEATURES: shared}}
 
 
 def _products(pulls: jax.Array) -> jax.Array:

@@ -169,7 +169,7 @@ def _advance(
         window.batch = next(batches)
         window.seconds_waiting += time.perf_counter() - before
         batch = put_batch(window.batch)
-        if window.measures_gradients and index == steps - 1:
+        if trainer.gradients and window.measures_gradients and index == steps - 1:
             # No part of the speed of a step.
             jax.block_until_ready(state)
             before = time.perf_counter()

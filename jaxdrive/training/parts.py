@@ -11,7 +11,7 @@ import optax
 from jaxdrive.data import balance
 from jaxdrive.data.balance_report import report
 from jaxdrive.data.dataset import Dataset, ImageReader
-from jaxdrive.data.labels import check_names, check_values
+from jaxdrive.data.labels import check_names
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
 from jaxdrive.errors import UserError
@@ -53,7 +53,7 @@ class Trainer:
     Attributes:
       network: See `Network`.
       train_step: train_step(state, batch), spread.
-      gradients: gradients(state, batch) of `gradients.py`, spread.
+      gradients: gradients(state, batch) of `gradients.py`, spread; None where there are none.
       init: Makes a fresh state.
       examples: Makes examples of record ids.
       train_ids: The records to train on.
@@ -63,7 +63,7 @@ class Trainer:
 
     network: Network
     train_step: Callable[..., Any]
-    gradients: Callable[..., Any]
+    gradients: Callable[..., Any] | None
     init: Callable[[], TrainState]
     examples: Examples
     train_ids: np.ndarray
@@ -185,7 +185,6 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         )
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)
-    check_values(network.heads, dataset)
     schedule = make_schedule(config["optim"], config["num_steps"])
     step = make_step(config, network)
     gradients = make_gradients(
@@ -197,7 +196,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     return Trainer(
         network=network,
         train_step=network.partition.spread_train(step),
-        gradients=network.partition.spread_measure(gradients),
+        gradients=gradients and network.partition.spread_measure(gradients),
         init=make_init(config, network),
         examples=examples,
         train_ids=train_ids(config, dataset),

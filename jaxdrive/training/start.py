@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from etils import epath
 
+from jaxdrive.heads import learning_text
 from jaxdrive.logs import logger
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.memory import free_memory, out_of_memory_told
@@ -136,6 +137,8 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         config["partition"],
         "one pass" if resolve_passes(config["passes"]) == "one" else "separate passes",
     )
+    learned = trainer.network.heads.items()
+    logger.info("Minimised: %s", "; ".join(f"{n}: {learning_text(head)}" for n, head in learned))
     logger.info(
         "Network: %s, %s parameters; its layers stand in model.txt, drawn in model.png",
         config["model"]["backbone"],

@@ -35,6 +35,10 @@ TINY = {
     "data.validation_episodes": 1,
     "data.test_episodes": 1,
     "data.max_steps": 60,
+    # A head of each kind.
+    "heads.steering.kind": "classification",
+    "heads.throttle.loss": "huber",
+    "heads.throttle.weight": 2.0,
     "model.channels": "(4,8,8)",
     "model.batch_norm.use": True,
     "optim.warmup_steps": 4,

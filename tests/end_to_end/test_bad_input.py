@@ -46,6 +46,17 @@ def test_a_workdir_of_another_model_or_dataset(launch, trained):
     assert contents(trained) == before
 
 
+def test_heads_that_do_not_fit_the_data(launch, trained, tmp_path):
+    """The dataset is there already; nothing is written to the workdir."""
+    workdir = tmp_path / "run"
+    done = launch("train", workdir=workdir, **{"heads.steering.scale": 0.01})
+    assert_refused(done, "config.heads.steering has no bin for", "CarRacing track", "-0.01 to 0.01")
+    done = launch("train", workdir=workdir, **{"heads.brake.label": "speed"})
+    assert_refused(done, "config.scalars.speed is what config.heads.brake.label learns")
+    assert not (workdir / "config.json").exists()
+    assert not (workdir / "checkpoints").exists()
+
+
 def test_a_dataset_of_another_schema_version(launch, trained, tmp_path):
     copy = copied_dataset(launch, trained, tmp_path / "dataset")
     manifest = json.loads((copy / "manifest.json").read_text())

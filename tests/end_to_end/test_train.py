@@ -23,6 +23,14 @@ def test_one_command_does_everything(trained, launch):
     for head in ("steering", "throttle", "brake"):
         for kind in ("natural", "balanced"):
             assert evaluation["heads"][head][kind].keys() == {"mse", "mae", "skill"}
+    last = numbers(trained)[-1]
+    weighted = {"steering": 1, "throttle": 2, "brake": 1}
+    total = sum(weight * last[f"train/{head}/loss"] for head, weight in weighted.items())
+    np.testing.assert_allclose(last["train/loss"], total, rtol=1e-12)
+    # Cross-entropy of 21 bins, Huber loss, squared error.
+    assert last["train/steering/loss"] > 1 > last["train/steering/mse"]
+    assert last["train/throttle/loss"] < last["train/throttle/mse"] / 2
+    np.testing.assert_allclose(last["train/brake/loss"], last["train/brake/mse"], rtol=1e-5)
     driven = json.loads((trained / "drive.json").read_text())
     assert [track["seed"] for track in driven["tracks"]] == [0]
     assert driven["mean"] == driven["tracks"][0]["score"]
