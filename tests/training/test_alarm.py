@@ -1,16 +1,24 @@
 """An alarm begins when a sign has lasted for its patience, ends with it, and survives a resume."""
 
 import dataclasses
+import functools
 import json
 
+import jax
 import numpy as np
+import optax
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jax.sharding import Mesh
 
+from configs import quickstart
 from jaxdrive.heads import Bins, Head
-from jaxdrive.training import alarm
+from jaxdrive.models.multihead import make_model
+from jaxdrive.training import alarm, parallel
 from jaxdrive.training.metrics import HeadMetrics, spread
+from jaxdrive.training.state import initializer
+from jaxdrive.training.step import DATA_AXIS, make_train_step
 
 SETTINGS = {"min_spread": 0.05, "spread_patience": 200, "min_skill": 0.05, "skill_patience": 500}
 VALUES = st.sampled_from([None, -0.5, 0.0, 0.04, 0.06, 0.9])
@@ -82,3 +90,58 @@ def test_spread_compares_deviations_inside_batches(shift):
         HeadMetrics.from_outputs(head, p, np.full(200, 0.7, np.float32), mask) for p in predictions
     ]
     assert spread(constant) is None
+
+
+def test_a_head_whose_units_have_died_is_named_within_300_steps_and_a_healthy_one_is_not(caplog):
+    heads = {
+        name: Head(name, name, 1.0, 0.0, 1.0, Bins((0.0, 1.0)), "")
+        for name in ("brake", "throttle")
+    }
+    model = make_model(
+        quickstart.get_config().model.to_dict() | {"channels": (4,), "common": (8,), "head": (4,)},
+        list(heads),
+        axis_name=DATA_AXIS,
+    )
+    optimizer = optax.adam(1e-2)
+    init = initializer(model, optimizer, seed=0, image_shape=(8, 8, 3), scalars=[])
+    state = jax.device_get(init())
+    # A rectified unit so far below 0 answers nothing to any picture, and gets no gradient.
+    state.params["brake_0"]["bias"] = np.full_like(state.params["brake_0"]["bias"], -100)
+    partition = parallel._shard_map(Mesh(np.asarray(jax.devices()[:1]), (DATA_AXIS,)))
+    step = partition.spread_train(
+        make_train_step(model, heads, optimizer, supervise="own", passes="one")
+    )
+    state, alarms = partition.put_state(state), {}
+    for number in range(3):
+        window = []
+        for position in range(100 * number, 100 * number + 100):
+            state, metrics = step(state, partition.put_batch(_brightness(position, heads)))
+            window.append(jax.device_get(metrics)["heads"])
+        line = {}
+        for name in heads:
+            line[f"train/{name}/spread"] = spread([seen[name] for seen in window])
+            line[f"train/{name}/skill"] = functools.reduce(
+                HeadMetrics.merge, [seen[name] for seen in window]
+            ).compute()["skill"]
+        begun = 100 * number
+        alarms = alarm.watch(alarms, begun, begun + 100, line, heads, SETTINGS)
+    assert alarms["brake"]["alarm_since"] == 200
+    assert alarms["throttle"]["alarm_since"] is None
+    assert line["train/throttle/skill"] > 0.5
+    assert len(caplog.records) == 1
+
+
+def _brightness(position: int, heads) -> dict:
+    """Batches of grey pictures, whose brightness is what every head is to say."""
+    generator = np.random.default_rng(position)
+    batch = {}
+    for name in heads:
+        level = generator.random(16, np.float32)
+        images = np.broadcast_to(level[:, None, None, None] * 255, (16, 8, 8, 3))
+        batch[name] = {
+            "inputs": {"image": images.astype(np.uint8)},
+            "labels": {name: level},
+            "record": np.arange(16, dtype=np.int32),
+            "mask": np.ones(16, bool),
+        }
+    return batch
