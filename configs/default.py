@@ -36,11 +36,14 @@ def get_config() -> ConfigDict:
     config.checkpoint_every = duration(500)
     # Checkpoints at multiples of this are kept for good; 0 = only the latest and the best.
     config.keep_every = duration(0)
+    # How often the heads' gradients are compared at what they share; 0 = never.
+    config.gradients_every = duration(100)
     # The held-out skill that says which checkpoint is the best: on "natural" frames, or "balanced".
     config.best_by = "natural"
     # Ends a run whose held-out skill has not risen by more than min_improvement for so long; 0 =
     # never.
     config.early_stopping = ConfigDict({"patience": duration(0), "min_improvement": 0.0})
+    config.alarm = _alarm()
 
     config.heads = _heads()
     config.data = _data()
@@ -123,6 +126,19 @@ def _heads() -> ConfigDict:
             },
         }
     )
+
+
+def _alarm() -> ConfigDict:
+    """When to warn of a head that learns nothing, by its training batches; patience 0 = never."""
+    alarm = ConfigDict()
+    # Predictions of a batch have differed by less than this share of what its labels do (standard
+    # deviations) for so long: the head says the same to every picture.
+    alarm.min_spread = 0.05
+    alarm.spread_patience = duration(200)
+    # Skill has been below this for so long: the head is no better than a constant.
+    alarm.min_skill = 0.05
+    alarm.skill_patience = duration(500)
+    return alarm
 
 
 def pedals_head() -> ConfigDict:

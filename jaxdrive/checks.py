@@ -16,6 +16,8 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "log_every": (1, None),
     "checkpoint_every": (1, None),
     "early_stopping.min_improvement": (0, None),
+    "alarm.min_spread": (0, 1),
+    "alarm.min_skill": (-1e6, 1),
     "data.fraction": (1e-6, 1),
     "data.split.block_seconds": (0, 1e9),
     "data.split.gap_seconds": (0, 3600),

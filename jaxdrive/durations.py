@@ -18,8 +18,11 @@ _FIELDS = (
     "eval_every",
     "checkpoint_every",
     "keep_every",
+    "gradients_every",
     "optim.warmup_steps",
     "early_stopping.patience",
+    "alarm.spread_patience",
+    "alarm.skill_patience",
 )
 # Fields that hold ((duration, factor), ...).
 _SCHEDULES = (

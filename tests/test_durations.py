@@ -45,8 +45,11 @@ def test_every_duration_of_a_configuration_becomes_steps():
         "eval_every": 500,
         "checkpoint_every": 500,
         "keep_every": 0,
+        "gradients_every": 100,
         "optim.warmup_steps": 15,
         "early_stopping.patience": 0,
+        "alarm.spread_patience": 200,
+        "alarm.skill_patience": 500,
     }
     assert resolved["optim"]["steps"] == ((100, 0.5), (120, 0.1))
     assert resolved["augment"]["flip"]["schedule"] == ((0, 0.0), (30, 1.0))

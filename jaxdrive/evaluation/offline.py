@@ -11,6 +11,7 @@ from etils import epath
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
+from jaxdrive.evaluation import correlation
 from jaxdrive.heads import Head
 from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import predict_frames, prediction_rows
@@ -57,7 +58,7 @@ def evaluate(
 
     Returns:
       {"step", "split", "dataset", "frames", "images_per_second", "heads": {head: see
-      `metrics.score`}}; dataset is its fingerprint.
+      `metrics.score`}, "correlation": see `correlation.correlation`}; dataset is its fingerprint.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
@@ -71,6 +72,7 @@ def evaluate(
         "frames": len(found.ids),
         "images_per_second": len(found.ids) / found.seconds,
         "heads": metrics.scores_of(found.heads, found.targets, labels),
+        "correlation": correlation.correlation(found.heads, found.targets, labels),
     }
 
 
@@ -120,9 +122,10 @@ def predict(
 
 
 def table(result: Mapping[str, Any]) -> list[str]:
-    """Lines of text: errors and skills of every head."""
+    """Lines of text: errors and skills of every head, and how the heads belong together."""
     return [
         f"step {result['step']} on {result['frames']} {result['split']} frames"
         f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",
         *metrics.table(result["heads"]),
+        *correlation.table(result["correlation"]),
     ]

@@ -184,6 +184,18 @@ def over_steps(
     return figure
 
 
+def curves(
+    values: Mapping[str, tuple[Floats, Floats]], colours: Mapping[str, str], *, title: str, y: str
+) -> Figure:
+    """Several curves over the training step, each (steps, values) by its name."""
+    figure, axes = _figure(*_RUN_SIZE)
+    for name, (steps, numbers) in values.items():
+        axes.plot(steps, numbers, color=colours[name], marker=_marker(steps), label=name)
+    _describe_over_steps(axes, title=title, y=y)
+    _legend(figure)
+    return figure
+
+
 def labels_recorded_and_drawn(
     balance: Mapping[str, Any], drawn: Sequence[int] | None, head: str, colour: str
 ) -> Figure:

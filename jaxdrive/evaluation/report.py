@@ -17,7 +17,7 @@ from typing import Any
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxdrive.evaluation import page, plots, results, wording
+from jaxdrive.evaluation import diagnostics_plots, page, plots, results, wording
 from jaxdrive.evaluation.architecture import architecture
 from jaxdrive.evaluation.results import Json
 
@@ -82,6 +82,7 @@ def _content(workdir: epath.Path) -> Json:
         },
         "heads": heads,
         "lines": lines,
+        "alarms": results.alarms(lines, heads),
         "medians": {key: results.median(lines, key) for key in _SPEED},
         "drawn_shares": {head: plots.percentages(d) for head, d in drawn.items() if d is not None},
         "head_verdicts": _head_verdicts(content["evaluation"], lines, heads),
@@ -155,6 +156,8 @@ def _pictures(
         "ages": [plots.scores_by_age(ages["ages"])] if ages else [],
         "curves": [plots.learning_curves(lines, *item) for item in colours.items() if lines],
         "optimiser": _optimiser_figures(lines) if lines else [],
+        "gradients": diagnostics_plots.gradients(lines, colours),
+        "correlation": _correlation_figures(content["evaluation"]),
         "speed": _speed_figures(lines) if lines else [],
         "labels": [
             plots.labels_recorded_and_drawn(balanced[head], drawn[head], head, colour)
@@ -173,6 +176,11 @@ def _pictures(
         ],
     }
     return {section: [page.picture(figure) for figure in some] for section, some in figures.items()}
+
+
+def _correlation_figures(evaluation: Json | None) -> list[Figure]:
+    found = (evaluation or {}).get("correlation", {"labels": {}})
+    return [diagnostics_plots.correlations(found)] if len(found["labels"]) > 1 else []
 
 
 def _optimiser_figures(lines: Sequence[Json]) -> list[Figure]:

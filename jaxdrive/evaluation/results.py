@@ -66,6 +66,27 @@ def draws(lines: Sequence[Json], head: str, balance: Json | None) -> list[int] |
     return [sum(column) for column in zip(*rows, strict=True)]
 
 
+def alarms(lines: Sequence[Json], heads: Sequence[str]) -> list[Json]:
+    """When the alarm of every head was on.
+
+    Returns:
+      [{"head", "begun": step, "ended": step, or None where it is still on}], in order of begun.
+    """
+    found = []
+    for head in heads:
+        begun = None
+        for line in lines:
+            on = line.get(f"train/{head}/alarm")
+            if on and begun is None:
+                begun = line["step"]
+            elif on == 0 and begun is not None:
+                found.append({"head": head, "begun": begun, "ended": line["step"]})
+                begun = None
+        if begun is not None:
+            found.append({"head": head, "begun": begun, "ended": None})
+    return sorted(found, key=lambda alarm: alarm["begun"])
+
+
 def median(lines: Sequence[Json], key: str) -> float | None:
     """The median of a number, which the slow first step, where XLA compiles, does not move."""
     values = [line[key] for line in lines if line.get(key) is not None]

@@ -20,7 +20,8 @@ import orbax.checkpoint as ocp
 from jaxdrive.errors import UserError
 from jaxdrive.heads import controls
 from jaxdrive.logs import logger
-from jaxdrive.training import checkpoint, metrics
+from jaxdrive.training import alarm, checkpoint, metrics
+from jaxdrive.training.gradients import gradient_line
 from jaxdrive.training.heldout import measure
 from jaxdrive.training.parts import Trainer, batches_from
 from jaxdrive.training.pictures import pictures
@@ -34,7 +35,7 @@ _STEPS_AHEAD = 2
 # Updates in a row that may be skipped for not being finite.
 _SKIPPED_IN_A_ROW = 100
 _SAVING = ("checkpoint_every", "keep_every", "eval_every")
-_INTERVALS = ("log_every", *_SAVING)
+_INTERVALS = ("log_every", "gradients_every", *_SAVING)
 
 
 @dataclasses.dataclass
@@ -50,6 +51,8 @@ class _Window:
     batches_timed: int = 0
     batch: Any = None
     compiles: bool = False
+    measures_gradients: bool = False
+    gradients: Any = None
 
 
 def run(
@@ -89,7 +92,10 @@ def run(
     state = trainer.network.partition.put_state(state)
     batches = batches_from(trainer, config, position)
     while step < num_steps and reason is None:
-        window, begun, boundary = _Window(compiles=cold), step, _next_boundary(step, config)
+        begun, boundary = step, _next_boundary(step, config)
+        window = _Window(
+            compiles=cold, measures_gradients=_due(boundary, config, "gradients_every")
+        )
         cold = False
         stopping = False
         while step < boundary and not stopping:
@@ -101,7 +107,11 @@ def run(
             drawn = len(window.metrics) * config["batch_size"]
             progress = dataclasses.replace(progress, samples=progress.samples + drawn)
             line = _train_line(trainer, config, window, step, progress)
-            skill = None
+            alarms = alarm.watch(
+                progress.alarms, begun, step, line, trainer.network.heads, config["alarm"]
+            )
+            progress = dataclasses.replace(progress, alarms=alarms)
+            line, skill = line | alarm.alarm_line(alarms), None
             # A run that is stopped saves at once and measures only where it would have anyway.
             if _due(step, config, "eval_every") or (config["eval_every"] and step == num_steps):
                 held_out = measure(trainer, config, state)
@@ -158,7 +168,14 @@ def _advance(
         before = time.perf_counter()
         window.batch = next(batches)
         window.seconds_waiting += time.perf_counter() - before
-        state, step_metrics = trainer.train_step(state, put_batch(window.batch))
+        batch = put_batch(window.batch)
+        if trainer.gradients and window.measures_gradients and index == steps - 1:
+            # No part of the speed of a step.
+            jax.block_until_ready(state)
+            before = time.perf_counter()
+            window.gradients = jax.device_get(trainer.gradients(state, batch))
+            started += time.perf_counter() - before
+        state, step_metrics = trainer.train_step(state, batch)
         window.metrics.append(step_metrics)
         window.batches_timed += 1
         for head, part in window.batch.items():
@@ -211,7 +228,12 @@ def _train_line(
     line: dict[str, Any] = {"train/loss": sum(losses)}
     for head, values in computed.items():
         values["mae"] *= heads[head].scale
+        values["spread"] = metrics.spread(
+            [m["heads"][head] for m in window.metrics if not m["skipped"]]
+        )
         line |= {f"train/{head}/{name}": value for name, value in values.items()}
+    if window.gradients is not None:
+        line |= gradient_line(heads, window.gradients)
     batches = window.batches_timed
     images = batches * config["batch_size"] * len(heads)
     return line | {

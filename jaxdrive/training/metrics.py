@@ -9,6 +9,7 @@ kinds and losses can be compared; the loss that a head minimises is told of trai
 at once, in float64, on the host.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,8 @@ class HeadMetrics(clu_metrics.Metric):
     loss: Any
     squared_error: Any
     absolute_error: Any
+    prediction: Any
+    squared_prediction: Any
     target: Any
     squared_target: Any
     drawn: Any
@@ -55,6 +58,8 @@ class HeadMetrics(clu_metrics.Metric):
             loss=(cost * weight).sum(),
             squared_error=jnp.square(error).sum(),
             absolute_error=jnp.abs(error).sum(),
+            prediction=(predictions * weight).sum(),
+            squared_prediction=(jnp.square(predictions) * weight).sum(),
             target=(targets * weight).sum(),
             squared_target=(jnp.square(targets) * weight).sum(),
             drawn=jnp.zeros(len(head.bins), weight.dtype).at[index].add(weight),
@@ -72,10 +77,7 @@ class HeadMetrics(clu_metrics.Metric):
         """
         count = float(self.count)
         mse = float(self.squared_error) / count
-        mean = float(self.target) / count
-        variance = float(self.squared_target) / count - mean**2
-        if variance < _ROUNDING * mean**2:
-            variance = 0.0
+        variance = _variance(self.count, self.target, self.squared_target)
         return {
             "loss": float(self.loss) / count,
             "mse": mse,
@@ -83,6 +85,39 @@ class HeadMetrics(clu_metrics.Metric):
             "skill": _skill(mse, variance),
             "drawn": [round(value) for value in np.asarray(self.drawn).tolist()],
         }
+
+
+def spread(batches: Sequence[HeadMetrics]) -> float | None:
+    """How far predictions differ inside a batch, as a share of how far targets do.
+
+    Deviations are taken from the mean of each batch, so that a constant which moves from step to
+    step has no spread.
+
+    Args:
+      batches: Of single steps, on the host.
+
+    Returns:
+      The ratio of the standard deviations; None where the targets of every batch are constant.
+    """
+    predictions, targets = (
+        float(
+            np.mean(
+                [
+                    _variance(b.count, getattr(b, name), getattr(b, f"squared_{name}"))
+                    for b in batches
+                ]
+            )
+        )
+        for name in ("prediction", "target")
+    )
+    return math.sqrt(predictions / targets) if targets > _CONSTANT else None
+
+
+def _variance(count: Any, total: Any, squares: Any) -> float:
+    """Of numbers whose sum and sum of squares are given; 0 where it is within their rounding."""
+    mean = float(total) / float(count)
+    variance = float(squares) / float(count) - mean**2
+    return 0.0 if variance < _ROUNDING * mean**2 else variance
 
 
 def _sum(a: Any, b: Any) -> Any:

@@ -31,6 +31,7 @@ class Partition:
       get_rows: Rows divided among the devices -> host arrays of all rows, on every process.
       spread_train: step(state, batch) -> (state, metrics) of one device -> of all; the state that
         goes in is given up.
+      spread_measure: measure(state, batch) of one device -> of all: the same numbers on each.
       spread_predict: predict(variables, inputs) -> rows of one device -> of all.
       state_sharding: Where checkpoints restore to.
     """
@@ -40,6 +41,7 @@ class Partition:
     put_batch: Callable[[Any], Any]
     get_rows: Callable[[Any], Any]
     spread_train: Callable[..., Any]
+    spread_measure: Callable[..., Any]
     spread_predict: Callable[..., Any]
     state_sharding: jax.sharding.Sharding
 
@@ -105,6 +107,7 @@ def _shard_map(mesh: Mesh) -> Partition:
         put_batch=put_batch,
         get_rows=get_rows,
         spread_train=lambda step: spread(step, out_specs=(P(), P()), donate=(0,)),
+        spread_measure=lambda measure: spread(measure, out_specs=P(), donate=()),
         spread_predict=lambda step: spread(step, out_specs=P(DATA_AXIS), donate=()),
         state_sharding=same,
     )
@@ -138,6 +141,10 @@ def _pmap(devices: list[jax.Device]) -> Partition:
 
         return run
 
+    def measure(function: Any) -> Any:
+        spread = jax.pmap(function, axis_name=DATA_AXIS)
+        return lambda state, batch: first(spread(state, batch))
+
     return Partition(
         put_state=put_state,
         get_state=lambda tree: jax.device_put(first(jax.device_get(tree)), same),
@@ -146,6 +153,7 @@ def _pmap(devices: list[jax.Device]) -> Partition:
             lambda array: np.asarray(array).reshape(-1, *array.shape[2:]), tree
         ),
         spread_train=train,
+        spread_measure=measure,
         spread_predict=lambda step: jax.pmap(step, axis_name=DATA_AXIS),
         state_sharding=same,
     )

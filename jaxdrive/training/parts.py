@@ -18,6 +18,7 @@ from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models.multihead import MultiHead, make_model
 from jaxdrive.training.augment import active, make_augment
+from jaxdrive.training.gradients import make_gradients
 from jaxdrive.training.optim import make_optimizer, make_schedule
 from jaxdrive.training.parallel import Partition, check_batch_size, make_partition
 from jaxdrive.training.state import TrainState, initializer
@@ -52,6 +53,7 @@ class Trainer:
     Attributes:
       network: See `Network`.
       train_step: train_step(state, batch), spread.
+      gradients: gradients(state, batch) of `gradients.py`, spread; None where there are none.
       init: Makes a fresh state.
       examples: Makes examples of record ids.
       train_ids: The records to train on.
@@ -61,6 +63,7 @@ class Trainer:
 
     network: Network
     train_step: Callable[..., Any]
+    gradients: Callable[..., Any] | None
     init: Callable[[], TrainState]
     examples: Examples
     train_ids: np.ndarray
@@ -184,9 +187,16 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     examples = make_examples(config, dataset, network.heads)
     schedule = make_schedule(config["optim"], config["num_steps"])
     step = make_step(config, network)
+    gradients = make_gradients(
+        network.model,
+        network.heads,
+        supervise=supervise_of(config),
+        augment=augment_of(config, network.heads),
+    )
     return Trainer(
         network=network,
         train_step=network.partition.spread_train(step),
+        gradients=gradients and network.partition.spread_measure(gradients),
         init=make_init(config, network),
         examples=examples,
         train_ids=train_ids(config, dataset),

@@ -1,9 +1,11 @@
-"""How far a run has come, beside its numbers: samples drawn, the best skill, whether to stop.
+"""How far a run has come, beside its numbers: samples drawn, the best skill, alarms, when to stop.
 
 Every checkpoint says it in its meta, so a run that goes on knows what the one before it knew.
 """
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -14,11 +16,13 @@ class Progress:
       samples: Examples that each head has drawn.
       best_step: Step of the best held-out skill so far; None before the first.
       best_skill: That skill.
+      alarms: By head, what `alarm.py` knows of it.
     """
 
     samples: int = 0
     best_step: int | None = None
     best_skill: float | None = None
+    alarms: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def measured(

@@ -69,11 +69,8 @@ def make_train_step(
     gradients_of = _one_pass if passes == "one" else _separate_passes
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        if augment is not None:
-            rows = len(next(iter(batch.values()))["mask"])
-            first_row = jax.lax.axis_index(DATA_AXIS) * rows
-            batch = augment(batch, position=state.position, step=state.step, first_row=first_row)
-        counts = _counts(batch, heads, supervise)
+        batch = changed(augment, state, batch)
+        counts = counts_of(batch, heads, supervise)
         gradients, batch_stats, metrics = gradients_of(
             model, heads, state, batch, counts, supervise
         )
@@ -112,7 +109,16 @@ def make_predict_step(
     return predict
 
 
-def _counts(batch: Batch, heads: Mapping[str, Head], supervise: str) -> dict[str, jax.Array]:
+def changed(augment: Callable[..., Batch] | None, state: TrainState, batch: Batch) -> Batch:
+    """This device's rows as the step of `state` sees them, after its random changes."""
+    if augment is None:
+        return batch
+    rows = len(next(iter(batch.values()))["mask"])
+    first_row = jax.lax.axis_index(DATA_AXIS) * rows
+    return augment(batch, position=state.position, step=state.step, first_row=first_row)
+
+
+def counts_of(batch: Batch, heads: Mapping[str, Head], supervise: str) -> dict[str, jax.Array]:
     """By head, the rows that it sees over all devices."""
     own = {name: batch[name]["mask"].sum().astype(jnp.float32) for name in heads}
     own = jax.lax.psum(own, DATA_AXIS)
@@ -149,13 +155,57 @@ def _loss(
     loss = jnp.zeros((), next(iter(outputs.values())).dtype)
     metrics = {}
     for name in rows:
-        costs = example_losses(heads[name], outputs[name], labels[name])
-        shares = masks[name].astype(costs.dtype) / counts[name].astype(costs.dtype)
-        loss += heads[name].weight * (costs * shares).sum()
+        loss += head_loss(heads[name], outputs[name], labels[name], masks[name], counts[name])
         metrics[name] = HeadMetrics.from_outputs(
             heads[name], jax.lax.stop_gradient(outputs[name]), labels[name], masks[name]
         )
     return loss, (updates.get("batch_stats", {}), metrics)
+
+
+def head_loss(
+    head: Head, outputs: jax.Array, labels: jax.Array, mask: jax.Array, count: jax.Array
+) -> jax.Array:
+    """This device's part of one head's weighted loss, of which all devices have `count` rows."""
+    costs = example_losses(head, outputs, labels)
+    shares = mask.astype(costs.dtype) / count.astype(costs.dtype)
+    return head.weight * (costs * shares).sum()
+
+
+@dataclasses.dataclass(frozen=True)
+class Stacked:
+    """All heads' batches one after the other.
+
+    Attributes:
+      inputs: By name, each [heads * b, ...].
+      rows: By head, which of these rows it sees.
+      labels: By head, its targets for them.
+      masks: By head, which of them count.
+    """
+
+    inputs: Any
+    rows: Mapping[str, slice]
+    labels: Mapping[str, jax.Array]
+    masks: Mapping[str, jax.Array]
+
+
+def stack(batch: Batch, heads: Mapping[str, Head], supervise: str) -> Stacked:
+    """Stacks the batches of all heads for one pass."""
+    parts = [batch[name] for name in heads]
+    inputs = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *[p["inputs"] for p in parts])
+    if supervise == "own":
+        size = len(parts[0]["mask"])
+        return Stacked(
+            inputs,
+            rows={name: slice(k * size, (k + 1) * size) for k, name in enumerate(heads)},
+            labels={name: batch[name]["labels"][name] for name in heads},
+            masks={name: batch[name]["mask"] for name in heads},
+        )
+    return Stacked(
+        inputs,
+        rows=dict.fromkeys(heads, slice(None)),
+        labels={name: jnp.concatenate([p["labels"][name] for p in parts]) for name in heads},
+        masks=dict.fromkeys(heads, jnp.concatenate([p["mask"] for p in parts])),
+    )
 
 
 def _one_pass(
@@ -166,21 +216,20 @@ def _one_pass(
     counts: Mapping[str, jax.Array],
     supervise: str,
 ) -> tuple[Any, Any, dict[str, HeadMetrics]]:
-    parts = [batch[name] for name in heads]
-    inputs = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *[p["inputs"] for p in parts])
-    if supervise == "own":
-        size = len(parts[0]["mask"])
-        rows = {name: slice(k * size, (k + 1) * size) for k, name in enumerate(heads)}
-        labels = {name: batch[name]["labels"][name] for name in heads}
-        masks = {name: batch[name]["mask"] for name in heads}
-    else:
-        rows = dict.fromkeys(heads, slice(None))
-        labels = {name: jnp.concatenate([p["labels"][name] for p in parts]) for name in heads}
-        masks = dict.fromkeys(heads, jnp.concatenate([p["mask"] for p in parts]))
+    all_of = stack(batch, heads, supervise)
 
     def loss(params: Any) -> Any:
         return _loss(
-            model, heads, params, state.batch_stats, inputs, labels, masks, rows, counts, len(heads)
+            model,
+            heads,
+            params,
+            state.batch_stats,
+            all_of.inputs,
+            all_of.labels,
+            all_of.masks,
+            all_of.rows,
+            counts,
+            len(heads),
         )
 
     gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)

@@ -1,5 +1,6 @@
 """A finished run as its files tell it, made up for the tests of pages, with hostile texts in it."""
 
+import itertools
 import json
 
 HOSTILE = """<script src="http://example.org/x.js">alert('&')</script>"""
@@ -21,7 +22,21 @@ def metrics_line(step, drawn):
             mse = 0.0 if skill is None else 0.1
             line |= {f"{part}/{head}/mse": mse, f"{part}/{head}/skill": skill}
         line[f"train/{head}/drawn"] = drawn
+        line[f"train/{head}/common_gradient_norm"] = 0.5 * step
+        # In the first line alone.
+        line[f"train/{head}/alarm"] = int(head == "brake" or (head == "throttle" and drawn[0] == 8))
+    for one, other in itertools.combinations(SKILLS, 2):
+        line[f"train/gradient_cosine_{one}_{other}"] = None if "brake" in (one, other) else -0.25
     return line
+
+
+def correlation_of_a_run():
+    """Brake's label is constant, so it goes together with nothing."""
+    matrix = {
+        one: {other: None if "brake" in (one, other) else 0.5 for other in SKILLS} for one in SKILLS
+    }
+    together = {"heads": ["brake", "throttle"], "labels": 0.0, "predictions": 0.123}
+    return {"labels": matrix, "predictions": matrix, "pressed": 0.05, "together": [together]}
 
 
 def model_of_a_run():
@@ -85,6 +100,7 @@ def results_of_a_run():
             "split": "test",
             "frames": 1432,
             "images_per_second": 8123.0,
+            "correlation": correlation_of_a_run(),
             "heads": {
                 head: {
                     "natural": {"mse": 0.0123, "mae": 0.0678, "skill": natural},

@@ -110,6 +110,13 @@ def test_every_number_is_on_the_page(whole):
     assert "a mean score of 26.8 ± 252.6, 0 of " in whole.page.text
     assert ["backbone/Conv_0", "Conv 5x5", "21 x 24 x 16", "1,216", "32"] in rows
     assert ["together", "", "", "148,899", "32"] in rows
+    assert "throttle : from step 123,456 to step 246,912" in text
+    assert "brake : from step 123,456 to the end, still on" in text
+    assert "steering : from" not in text
+    assert (
+        "Brake and throttle pressed together (each above 5.0 % of its range): 0.0 % of the" in text
+    )
+    assert "labels, 12.3 % of the predictions" in text
 
 
 def test_the_page_stands_alone(whole):
@@ -131,8 +138,9 @@ def test_every_picture_and_the_video_are_inside(whole):
     (sheet,) = [image for image in images if image.get("class") == "sheet"]
     assert sheet["src"] == "data:image/png;base64," + base64.b64encode(SHEET).decode()
     images.remove(sheet)
-    # Per head: curves, labels, errors; then scores, ages, two of the optimiser and of speed, model.
-    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 7
+    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, of gradients and of
+    # speed, correlations, model.
+    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 10
     for image in images:
         assert image["alt"].removeprefix("Plot: ")
         picture = ElementTree.fromstring(base64.b64decode(image["src"].split(",", 1)[1]))

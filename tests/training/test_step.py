@@ -55,6 +55,7 @@ def model_of(*, normalised: bool, sync: bool = True, heads=HEADS):
         "channels": (4,),
         "batch_norm": {"use": normalised, "sync": sync, "momentum": 0.9, "epsilon": 1e-3},
         "common": (6,),
+        "dense_init": "lecun_normal",
         "head": (),
     }
     outputs = {name: head.outputs for name, head in heads.items()}
