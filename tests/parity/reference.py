@@ -20,7 +20,6 @@ from configs import xception
 from jaxdrive.models import weights
 from jaxdrive.models.multihead import make_model
 
-
 # Keras computes batch normalisation in float32 whatever its layers' dtype is, by this table, since
 # JAX does so unless it is told otherwise.
 _TO_32_BITS = "keras.src.backend.common.dtypes.BIT64_TO_BIT32_DTYPE"
