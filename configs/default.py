@@ -28,6 +28,14 @@ def get_config() -> ConfigDict:
     # "shard_map", or "pmap" (one process).
     config.partition = "shard_map"
 
+    # Weights that a new run starts from: the folder of another run, whose best checkpoint is taken,
+    # or a file that Keras saved (.weights.h5, .keras, .h5). "" = drawn at random. A run that goes
+    # on from its own checkpoint does not look at it.
+    config.init_from = ""
+    # What of them: "backbone", or "all", which takes the common part and the heads too where they
+    # are there.
+    config.init_part = "backbone"
+
     # How often lines go to the console and to metrics.jsonl.
     config.log_every = duration(100)
     # How often held-out frames are measured; 0 = never.

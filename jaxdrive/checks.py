@@ -60,6 +60,7 @@ _SIMULATOR = "car_racing"
 # What a simulator can tell a network at the wheel.
 _DRIVING_SCALARS = ("speed",)
 _BEST_BY = ("natural", "balanced")
+_INIT_PARTS = ("backbone", "all")
 _ON_BAD = ("skip", "fail")
 
 
@@ -100,6 +101,11 @@ def check(config: Mapping[str, Any]) -> None:
     if config["best_by"] not in _BEST_BY:
         raise UserError(
             f"config.best_by={config['best_by']!r} is not known: one of {', '.join(_BEST_BY)}"
+        )
+    if config["init_part"] not in _INIT_PARTS:
+        raise UserError(
+            f"config.init_part={config['init_part']!r} is not known: one of"
+            f" {', '.join(_INIT_PARTS)}"
         )
     heads = heads_from_config(config["heads"])
     _check_scalars(config["scalars"], heads)

@@ -31,6 +31,7 @@ from jaxdrive.evaluation.report import write_report
 from jaxdrive.logs import logger
 from jaxdrive.models import overview
 from jaxdrive.training import checkpoint, start
+from jaxdrive.training.initial import read_initial
 from jaxdrive.training.parts import (
     Network,
     Trainer,
@@ -72,6 +73,7 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     check_names(config, network.heads, label_names(config["data"]), where=where)
     data_fingerprint = fingerprint(config["data"])
     last, changes = _going_on(config, workdir, data_fingerprint)
+    initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
     in_steps = durations.resolve(config, steps_per_epoch(config, dataset))
@@ -93,7 +95,9 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
             "dataset_fingerprint": data_fingerprint,
         }
         with workdirs.timed(workdir, "train"):
-            stopped = start.train(trainer, in_steps, workdir, meta=meta, changes=changed)
+            stopped = start.train(
+                trainer, in_steps, workdir, meta=meta, changes=changed, initial=initial
+            )
         workdirs.describe_run(workdir, stopped=stopped)
         if stopped:
             logger.info("%s", stopped)

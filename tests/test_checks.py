@@ -65,6 +65,7 @@ def test_the_shipped_configurations_pass():
         ("data.fraction", 0.0),
         ("data.fraction", 1.5),
         ("best_by", "luck"),
+        ("init_part", "top"),
         ("optim.momentum", 1.5),
         ("optim.clip_norm", -1.0),
         ("optim.steps", (5,)),

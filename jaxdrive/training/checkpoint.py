@@ -238,6 +238,23 @@ def read_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
     return None
 
 
+def restore_any_model(manager: ocp.CheckpointManager, step: int, sharding: Any) -> tuple[Any, Any]:
+    """(params, batch_stats) of one checkpoint, whatever its network, on devices as `sharding` says.
+
+    Raises:
+      UserError: The checkpoint is damaged.
+    """
+    try:
+        item = manager.item_metadata(step)["model"].tree
+        model = ocp.args.StandardRestore(_abstract(item, sharding))
+        item = manager.restore(step, args=ocp.args.Composite(model=model))["model"]
+    except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.
+        raise UserError(
+            f"checkpoint {step} in {manager.directory} cannot be read ({_first_line(error)})"
+        ) from error
+    return item["params"], item["batch_stats"]
+
+
 def restore_model(
     manager: ocp.CheckpointManager, step: int, template: TrainState, sharding: Any
 ) -> tuple[Any, Any]:

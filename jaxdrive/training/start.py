@@ -16,7 +16,9 @@ from etils import epath
 
 from jaxdrive.heads import learning_text
 from jaxdrive.logs import logger
+from jaxdrive.models.weights import Chosen
 from jaxdrive.training import checkpoint, loop, writers
+from jaxdrive.training.initial import with_initial
 from jaxdrive.training.memory import free_memory, out_of_memory_told
 from jaxdrive.training.parts import Trainer, resolve_passes, supervise_of
 from jaxdrive.training.progress import Progress
@@ -31,6 +33,7 @@ def train(
     *,
     meta: Mapping[str, Any],
     changes: Sequence[str],
+    initial: Chosen | None,
 ) -> str | None:
     """Trains until `config.num_steps`, from the newest checkpoint in `workdir` on.
 
@@ -40,6 +43,7 @@ def train(
       workdir: Its folder; checkpoints, metrics.jsonl and tensorboard/ go there.
       meta: What every checkpoint says of its run: "config", "versions", "dataset_fingerprint".
       changes: What has changed in the settings since the newest checkpoint, for TensorBoard.
+      initial: Weights that a run without a checkpoint starts from; None draws them at random.
 
     Returns:
       Why it stopped early; None where it did not.
@@ -53,7 +57,7 @@ def train(
         checkpoint.open_manager(workdir, keep_every=config["keep_every"]) as manager,
         StopRequest() as stop,
     ):
-        state, progress = _first_state(trainer, manager)
+        state, progress = _first_state(trainer, manager, initial)
         step = int(state.step)
         writer = writers.silent_writer()
         if jax.process_index() == 0:
@@ -79,13 +83,16 @@ def train(
             writer.close()
 
 
-def _first_state(trainer: Trainer, manager: ocp.CheckpointManager) -> tuple[TrainState, Progress]:
+def _first_state(
+    trainer: Trainer, manager: ocp.CheckpointManager, initial: Chosen | None
+) -> tuple[TrainState, Progress]:
     """The state to start from, on the host, so that the devices hold no second one."""
     restored = checkpoint.restore_latest(
         manager, jax.eval_shape(trainer.init), trainer.network.partition.state_sharding
     )
     if restored is None:
-        return jax.device_get(trainer.init()), Progress()
+        state = jax.device_get(trainer.init())
+        return (with_initial(state, initial) if initial else state), Progress()
     logger.info("Going on from the checkpoint of step %d", int(restored.step))
     meta = checkpoint.read_meta(manager) or {}
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
