@@ -208,6 +208,6 @@ def test_three_steps_equal_the_published_loop(name, our_step, published_runs):
             update = np.linalg.norm(b - origin)
             assert update > 0
             worst = max(worst, np.linalg.norm(a - b) / update)
-            #assert np.linalg.norm(a - b) <= 1e-9 * update
+            # assert np.linalg.norm(a - b) <= 1e-9 * update
     print(name, worst)
     assert worst <= 1e-9
