@@ -1,8 +1,8 @@
 """What do alarms and the comparison of gradients cost, as a share of the time of training?
 
 Times a train step, the comparison of the heads' gradients, and what the host does with the metrics
-of a window for alarms, in turn and round after round, on random batches; the share is what they cost
-at their default intervals.
+of a window for alarms, in turn and round after round, on random batches; the share is what they
+cost at their default intervals.
 
 Command:
   python -m benchmarks.diagnostics --config=configs/quickstart.py
