@@ -32,7 +32,9 @@ _KINDS: dict[tuple[int, ...], tuple[str, tuple[str, ...]]] = {
     (4,): ("conv", ("kernel",)),
     (4, 4): ("sepconv", ("depthwise/kernel", "pointwise/kernel")),
     (1, 1, 1, 1): ("bn", ("scale", "bias", "mean", "variance")),
+    (4, 1): ("biased conv", ("kernel", "bias")),
     (2, 1): ("dense", ("kernel", "bias")),
+    (2,): ("dense", ("kernel",)),
 }
 
 Shape = tuple[int, ...]
@@ -68,8 +70,8 @@ def place(loaded: Mapping[str, np.ndarray], tree: Any) -> Any:
 def read_keras(path: epath.Path) -> dict[str, np.ndarray]:
     """The weights in a file that Keras saved, by name.
 
-    A layer with no place in Xception keeps its own name: "backbone/NAME/..." where it convolves or
-    normalises, else "NAME/...".
+    A layer with no place in Xception keeps its own name: "NAME/..." where it is dense, else
+    "backbone/NAME/...".
 
     Raises:
       UserError: The file cannot be read.
@@ -78,11 +80,9 @@ def read_keras(path: epath.Path) -> dict[str, np.ndarray]:
     for layer in _published(read_layers(path)):
         ranks = tuple(array.ndim for array in layer.arrays)
         kind, leaves = _KINDS.get(ranks, ("", tuple(map(str, range(len(ranks))))))
-        folder = layer.name
+        folder = layer.name if kind == "dense" else f"backbone/{layer.name}"
         if match := re.fullmatch(r"(block\d+)_(\w+)", layer.name):
             folder = f"backbone/{match[1]}/{match[2]}"
-        elif kind in ("conv", "sepconv", "bn"):
-            folder = f"backbone/{layer.name}"
         for leaf, array in zip(leaves, layer.arrays, strict=True):
             # Keras has the one output of each channel last, Flax the one input first.
             depthwise = leaf == "depthwise/kernel"
