@@ -221,7 +221,11 @@ class ConsoleWriter(_Writer):
         """Shows epoch, losses, skills, learning rate, speed, waiting and time left."""
         parts = [f"step {step}/{self._num_steps}", f"epoch {scalars['train/epoch']:.1f}"]
         parts.append(f"loss {scalars['train/loss']:.4f}")
-        parts += [f"{head} {scalars[f'train/{head}/loss']:.4f}" for head in self._heads]
+        parts += [
+            f"{head} {scalars[f'train/{head}/loss']:.4f}"
+            f" skill {_text(scalars[f'train/{head}/skill'])}"
+            for head in self._heads
+        ]
         parts.append(f"rate {scalars['train/learning_rate']:.1e}")
         parts.append(f"{scalars['train/images_per_second']:,.0f} images/s")
         parts.append(f"waiting for data {scalars['train/waiting_share']:.0%}")

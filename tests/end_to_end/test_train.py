@@ -31,6 +31,13 @@ def test_one_command_does_everything(trained, launch):
     assert last["train/steering/loss"] > 1 > last["train/steering/mse"]
     assert last["train/throttle/loss"] < last["train/throttle/mse"] / 2
     np.testing.assert_allclose(last["train/brake/loss"], last["train/brake/mse"], rtol=1e-5)
+    names = ("brake", "steering", "throttle")
+    for line in numbers(trained):
+        assert ("train/gradient_cosine_brake_steering" in line) == (line["step"] % 8 == 0)
+        assert all(line[f"train/{head}/alarm"] in (0, 1) for head in names)
+    correlation = evaluation["correlation"]
+    assert correlation["labels"].keys() == correlation["predictions"].keys() == set(names)
+    assert [pair["heads"] for pair in correlation["together"]] == [["brake", "throttle"]]
     driven = json.loads((trained / "drive.json").read_text())
     assert [track["seed"] for track in driven["tracks"]] == [0]
     assert driven["mean"] == driven["tracks"][0]["score"]
