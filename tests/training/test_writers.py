@@ -169,7 +169,8 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     shown = [record.getMessage() for record in caplog.records]
     assert shown == [
         "step 100/200 | epoch 3.1 | loss 0.5000 | steering 0.3000 skill 0.700"
-        " | brake 0.2000 skill (constant label) | rate 1.0e-03 | 4,321 images/s | waiting for data 25% | 2:05 left",
+        " | brake 0.2000 skill (constant label) | rate 1.0e-03 | 4,321 images/s"
+        " | waiting for data 25% | 2:05 left",
         "    held out: skill steering 0.457 brake (constant label)"
         " | balanced 0.250 (constant label)"
         " | mse steering 0.1000 brake 0.0000",
