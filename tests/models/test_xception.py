@@ -22,9 +22,9 @@ def _strict_dtypes():
         yield
 
 
-def model_of(outputs=None, **fields):
+def model_of(outputs=None, heads=HEADS, **fields):
     config = xception.get_config().model.to_dict() | fields
-    return make_model(config, HEADS, axis_name="data", outputs=outputs)
+    return make_model(config, heads, axis_name="data", outputs=outputs)
 
 
 def shapes_of(height, width, **fields):
@@ -48,11 +48,19 @@ def test_it_has_the_published_size_whatever_the_frame(height, width):
     assert len(kernels) == 2 * 34 + 6
 
 
-def test_with_seven_bins_a_head_it_has_the_published_size():
-    """Logits of the seven discrete deltas right on the common part."""
-    variables = shapes_of(71, 71, outputs=dict.fromkeys(HEADS, 7), head=())
+@pytest.mark.parametrize(
+    ("fields", "total"),
+    [
+        ({"head": ()}, 22_962_731),
+        # Logits of the seven discrete deltas right on the common part.
+        ({"head": (), "outputs": dict.fromkeys(HEADS, 7)}, 22_981_181),
+        ({"heads": HEADS[:2]}, 23_519_466),
+    ],
+)
+def test_its_published_variants_have_their_sizes(fields, total):
+    variables = shapes_of(71, 71, **fields)
     params, batch_stats = variables["params"], variables["batch_stats"]
-    assert (size(variables), size(params), size(batch_stats)) == (22_981_181, 22_926_653, 54_528)
+    assert (size(variables), size(params), size(batch_stats)) == (total, total - 54_528, 54_528)
 
 
 @pytest.mark.parametrize(("height", "width"), [(70, 96), (96, 70)])

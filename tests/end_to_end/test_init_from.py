@@ -1,0 +1,48 @@
+"""A run that starts from another's weights, through the command line."""
+
+import json
+
+import jax
+import numpy as np
+
+from tests.end_to_end.conftest import final_state, fresh_state
+from tests.end_to_end.test_bad_input import assert_refused
+
+# So that nothing moves but the moving averages.
+STILL = {"optim.learning_rate": 0.0, "num_steps": 4, "eval_every": 0, "drive.tracks": 0}
+
+
+def same(a, b) -> bool:
+    leaves = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
+    return all(np.array_equal(left, right) for left, right in leaves)
+
+
+def test_a_run_starts_from_the_backbone_of_another(trained, launch, tmp_path):
+    fields = STILL | {"init_from": trained, "seed": 1}
+    best = json.loads((trained / "evaluation.json").read_text())["step"]
+    done = launch("train", workdir=tmp_path, **fields)
+    assert done.returncode == 0, done.stderr
+    assert f"Weights from checkpoint {best} of {trained}:" in done.stdout
+    assert "  loaded: backbone (" in done.stdout
+    left = "  left as drawn at random: brake_0, brake_output, common_0, steering_0,"
+    assert left in done.stdout
+    got, fresh = final_state(tmp_path), fresh_state(tmp_path)
+    for layer in got.params:
+        assert same(got.params[layer], fresh.params[layer]) == (layer != "backbone")
+
+    # It goes on from its own checkpoint, wherever init_from points by now.
+    changed = fields | {"init_from": tmp_path / "nowhere.h5", "num_steps": 6}
+    again = launch("train", workdir=tmp_path, **changed)
+    assert again.returncode == 0, again.stderr
+    assert "Going on from the checkpoint of step 4" in again.stdout
+    assert "Weights from" not in again.stdout
+
+
+def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tmp_path):
+    fields = {"data.dir": tmp_path / "datasets", "init_from": trained}
+    done = launch("train", workdir=tmp_path / "run", **fields | {"model.channels": "(4,8,9)"})
+    kernel = "backbone/Conv_2/kernel"
+    assert_refused(done, "config.init_part='backbone'", f"{kernel} [3, 3, 8, 8]", f"{kernel} [3, 3")
+    done = launch("train", workdir=tmp_path / "run", **fields | {"init_from": tmp_path})
+    assert_refused(done, f"config.init_from={tmp_path} is a folder without checkpoints")
+    assert not (tmp_path / "datasets").exists()
