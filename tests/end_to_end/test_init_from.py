@@ -4,7 +4,9 @@ import json
 
 import jax
 import numpy as np
+from etils import epath
 
+from jaxdrive.training import checkpoint
 from tests.end_to_end.conftest import final_state, fresh_state
 from tests.end_to_end.test_bad_input import assert_refused
 
@@ -26,9 +28,13 @@ def test_a_run_starts_from_the_backbone_of_another(trained, launch, tmp_path):
     assert "  loaded: backbone (" in done.stdout
     left = "  left as drawn at random: brake_0, brake_output, common_0, steering_0,"
     assert left in done.stdout
+    with checkpoint.open_manager(epath.Path(trained), read_only=True) as manager:
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        theirs, _ = checkpoint.restore_any_model(manager, best, device)
     got, fresh = final_state(tmp_path), fresh_state(tmp_path)
-    for layer in got.params:
-        assert same(got.params[layer], fresh.params[layer]) == (layer != "backbone")
+    for layer, params in got.params.items():
+        assert same(params, (theirs if layer == "backbone" else fresh.params)[layer])
+        assert not same(theirs[layer], fresh.params[layer])
 
     # It goes on from its own checkpoint, wherever init_from points by now.
     changed = fields | {"init_from": tmp_path / "nowhere.h5", "num_steps": 6}
