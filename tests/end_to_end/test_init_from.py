@@ -42,6 +42,8 @@ def test_a_run_starts_from_the_backbone_of_another(trained, launch, tmp_path):
     assert again.returncode == 0, again.stderr
     assert "Going on from the checkpoint of step 4" in again.stdout
     assert "Weights from" not in again.stdout
+    told = json.loads((tmp_path / "run.json").read_text())["initial_weights"]
+    assert told[0] == f"Weights from checkpoint {best} of {trained}:"
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tmp_path):
@@ -51,4 +53,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tm
     assert_refused(done, "config.init_part='backbone'", f"{kernel} [3, 3, 8, 8]", f"{kernel} [3, 3")
     done = launch("train", workdir=tmp_path / "run", **fields | {"init_from": tmp_path})
     assert_refused(done, f"config.init_from={tmp_path} is a folder without checkpoints")
+    nowhere = tmp_path / "nowhere.h5"
+    done = launch("train", workdir=tmp_path / "run", **fields | {"init_from": nowhere})
+    assert_refused(done, f"config.init_from={nowhere}: there is no such file or folder")
     assert not (tmp_path / "datasets").exists()
