@@ -30,6 +30,7 @@ from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
 from jaxdrive.logs import logger
 from jaxdrive.models import overview
+from jaxdrive.models.weights import describe
 from jaxdrive.training import checkpoint, start
 from jaxdrive.training.initial import read_initial
 from jaxdrive.training.parts import (
@@ -88,6 +89,8 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
         trainer = make_trainer(in_steps, dataset)
         workdirs.write_config(workdir, config)
         _describe(trainer, in_steps, workdir, command)
+        if initial:
+            workdirs.describe_run(workdir, initial_weights=describe(initial))
         changed = workdirs.record_changes(workdir, last, changes)
         meta = {
             "config": config,

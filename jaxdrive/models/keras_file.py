@@ -43,18 +43,16 @@ def read_layers(path: epath.Path) -> list[KerasLayer]:
     Layers of one class stand in the order of the model.
 
     Args:
-      path: Of the file.
+      path: Of the file, which is there.
 
     Raises:
-      UserError: There is no such file, it is of another kind, or it is damaged.
+      UserError: The file is of another kind, or damaged.
     """
     if not path.name.endswith(SUFFIXES):
         raise UserError(
             f"{path} is no weights file that can be read here: its name has to end in"
             f" {' or '.join(SUFFIXES)}"
         )
-    if not path.exists():
-        raise UserError(f"there is no file {path}: correct the path")
     try:
         content = path.read_bytes()
         if path.suffix == ".keras":

@@ -45,11 +45,13 @@ class Chosen:
     """What of given weights a network takes.
 
     Attributes:
+      where: The file or checkpoint that they are from.
       loaded: Arrays by name.
       left: Shapes of what the network has and was not given, by name.
       skipped: Shapes of what was given and not wanted, by name.
     """
 
+    where: str
     loaded: Mapping[str, np.ndarray]
     left: Mapping[str, Shape]
     skipped: Mapping[str, Shape]
@@ -162,6 +164,7 @@ def choose(
             + (', or its backbone alone, --config.init_part="backbone"' if part == "all" else "")
         )
     return Chosen(
+        where=where,
         loaded={name: found[name] for name in fitting},
         left={name: shape for name, shape in wanted.items() if name not in fitting},
         skipped=skipped,
@@ -180,9 +183,10 @@ def _listing(title: str, shapes: Mapping[str, Shape]) -> str:
 
 
 def describe(chosen: Chosen) -> list[str]:
-    """Lines of text: what was loaded, left and skipped, in arrays and in numbers."""
+    """Lines of text: from where, and what was loaded, left and skipped, each counted."""
     loaded = {name: array.shape for name, array in chosen.loaded.items()}
     return [
+        f"Weights from {chosen.where}:",
         _count("loaded", loaded),
         _count("left as drawn at random", chosen.left),
         _count("skipped", chosen.skipped),

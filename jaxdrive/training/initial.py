@@ -34,6 +34,8 @@ def read_initial(config: Mapping[str, Any], network: Network) -> weights.Chosen 
         return None
     path = epath.Path(config["init_from"])
     where = str(path)
+    if not path.exists():
+        raise UserError(f"config.init_from={where}: there is no such file or folder")
     if path.is_dir():
         step, found = _of_run(path, network)
         where = f"checkpoint {step} of {path}"
@@ -49,10 +51,8 @@ def read_initial(config: Mapping[str, Any], network: Network) -> weights.Chosen 
         name: leaf.shape
         for name, leaf in weights.names_of(template.params, template.batch_stats).items()
     }
-    part = config["init_part"]
-    chosen = weights.choose(found, wanted, part=part, where=where)
-    told = [f"Weights from {where}:", *weights.describe(chosen)]
-    logger.info("%s", "\n".join(told))
+    chosen = weights.choose(found, wanted, part=config["init_part"], where=where)
+    logger.info("%s", "\n".join(weights.describe(chosen)))
     return chosen
 
 

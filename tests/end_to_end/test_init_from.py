@@ -4,7 +4,9 @@ import json
 
 import jax
 import numpy as np
+from etils import epath
 
+from jaxdrive.training import checkpoint
 from tests.end_to_end.conftest import final_state, fresh_state
 from tests.end_to_end.test_bad_input import assert_refused
 
@@ -26,9 +28,13 @@ def test_a_run_starts_from_the_backbone_of_another(trained, launch, tmp_path):
     assert "  loaded: backbone (" in done.stdout
     left = "  left as drawn at random: brake_0, brake_output, common_0, steering_0,"
     assert left in done.stdout
+    with checkpoint.open_manager(epath.Path(trained), read_only=True) as manager:
+        device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+        theirs, _ = checkpoint.restore_any_model(manager, best, device)
     got, fresh = final_state(tmp_path), fresh_state(tmp_path)
-    for layer in got.params:
-        assert same(got.params[layer], fresh.params[layer]) == (layer != "backbone")
+    for layer, params in got.params.items():
+        assert same(params, (theirs if layer == "backbone" else fresh.params)[layer])
+        assert not same(theirs[layer], fresh.params[layer])
 
     # It goes on from its own checkpoint, wherever init_from points by now.
     changed = fields | {"init_from": tmp_path / "nowhere.h5", "num_steps": 6}
@@ -36,6 +42,8 @@ def test_a_run_starts_from_the_backbone_of_another(trained, launch, tmp_path):
     assert again.returncode == 0, again.stderr
     assert "Going on from the checkpoint of step 4" in again.stdout
     assert "Weights from" not in again.stdout
+    told = json.loads((tmp_path / "run.json").read_text())["initial_weights"]
+    assert told[0] == f"Weights from checkpoint {best} of {trained}:"
 
 
 def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tmp_path):
@@ -45,4 +53,7 @@ def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tm
     assert_refused(done, "config.init_part='backbone'", f"{kernel} [3, 3, 8, 8]", f"{kernel} [3, 3")
     done = launch("train", workdir=tmp_path / "run", **fields | {"init_from": tmp_path})
     assert_refused(done, f"config.init_from={tmp_path} is a folder without checkpoints")
+    nowhere = tmp_path / "nowhere.h5"
+    done = launch("train", workdir=tmp_path / "run", **fields | {"init_from": nowhere})
+    assert_refused(done, f"config.init_from={nowhere}: there is no such file or folder")
     assert not (tmp_path / "datasets").exists()

@@ -12,6 +12,8 @@ from configs import xception as configuration
 from jaxdrive.errors import UserError
 from jaxdrive.models import weights
 from jaxdrive.models.multihead import make_model
+from jaxdrive.training.initial import read_initial, with_initial
+from jaxdrive.training.parts import make_network
 from tests.parity.reference import computing_in, published_xception
 
 HEADS = ("brake", "steering")
@@ -139,11 +141,23 @@ def test_what_is_loaded_left_and_skipped(models, backbone, tmp_path):
         assert chosen.loaded.keys() == backbone.keys()
         assert chosen.skipped == {"predictions/kernel": (2048, 5), "predictions/bias": (5,)}
         assert weights.describe(chosen) == [
+            "Weights from a file:",
             "  loaded: backbone (234 arrays, 20,861,480 numbers)",
             "  left as drawn at random: brake_output, common_0, steering_output, throttle_output"
             " (8 arrays, 8,211 numbers)",
             "  skipped: predictions (2 arrays, 10,245 numbers)",
         ]
+
+
+def test_a_run_starts_from_a_file(models, backbone, tmp_path):
+    path = save(models["alone"], tmp_path, ".keras")
+    config = configuration.get_config().to_dict() | {"init_from": str(path)}
+    network = make_network(config, (71, 71, 3))
+    fresh = jax.tree.map(lambda leaf: np.ones(leaf.shape, leaf.dtype), network.template)
+    state = with_initial(fresh, read_initial(config, network))
+    path.unlink()
+    for name, array in weights.names_of(state.params, state.batch_stats).items():
+        np.testing.assert_array_equal(array, backbone.get(name, np.ones_like(array)))
 
 
 def test_other_architectures_are_refused(models, tmp_path):
