@@ -12,6 +12,7 @@ SHORT = {
     "checkpoint_every": 50,
     "log_every": 50,
     "keep_every": 0,
+    "gradients_every": 100,
     "drive.tracks": 0,
 }
 
