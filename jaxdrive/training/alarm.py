@@ -107,13 +107,13 @@ def _warning(
     name: str, step: int, now: Watched, spread: float | None, settings: Mapping[str, Any]
 ) -> str:
     if _lasts(now.flat_since, step, settings["spread_patience"]):
-        share = "" if spread is None else f" ({spread:.1%} of what its labels do at last)"
+        share = "" if spread is None else f" (last: {spread:.1%})"
         return (
             f"ALARM at step {step}: {name} says nearly the same to every picture. Since step"
             f" {now.flat_since} its predictions have differed by less than"
             f" {settings['min_spread']:.0%} of what its labels do{share}: it has probably died."
             " Start again in another --workdir with a lower --config.optim.learning_rate, a longer"
-            " --config.optim.warmup_steps or another --config.seed, which initialises it anew"
+            " --config.optim.warmup_steps, another --config.model.dense_init or --config.seed"
         )
     return (
         f"ALARM at step {step}: {name} is no better than a constant. Since step {now.poor_since}"
