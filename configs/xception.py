@@ -4,10 +4,10 @@ Command:
   python launch.py train --config=configs/xception.py --workdir=runs/xception
   python launch.py train --config=configs/xception.py:udacity --config.data.path=DIR --workdir=...
 
-Expected, on 2 CPU cores: a quarter of a minute to compile, then 13 images a second, or 4 to 7 beside
-other work, so 200 steps take 6 to 20 minutes, and driving 20 tracks another 5 to 9. They show that
-everything runs, and train nothing that drives (a mean score of -5): that takes a GPU or TPU, with
-more steps, a larger batch and --config.model.compute_dtype=bfloat16.
+Expected, on 2 CPU cores: a quarter of a minute to compile, then 13 images a second, or 4 to 7
+beside other work, so 200 steps take 6 to 20 minutes, and driving 20 tracks another 5 to 9. They
+show that everything runs, and train nothing that drives (a mean score of -5): that takes a GPU or
+TPU, with more steps, a larger batch and --config.model.compute_dtype=bfloat16.
 
 The published network started without warm-up, at a constant rate and from
 --config.model.dense_init=glorot_uniform, and lost its steering head in seven runs.
