@@ -29,7 +29,6 @@ TINY = {
     "eval_every": 8,
     "checkpoint_every": 4,
     "keep_every": 8,
-    "gradients_every": 8,
     "alarm.skill_patience": 8,
     "batch_size": 8,
     "passes": "one",

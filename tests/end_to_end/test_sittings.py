@@ -45,6 +45,8 @@ def test_a_hundred_steps_then_to_two_hundred_at_a_tenth_of_the_rate(first_sittin
 
     lines = numbers(workdir)
     assert [line["step"] for line in lines] == [50, 100, 125, 150, 175, 200]
+    compared = [s["step"] for s in lines if "train/gradient_cosine_brake_steering" in s]
+    assert compared == [100, 200]
     rates = [line["train/learning_rate"] for line in lines]
     np.testing.assert_allclose(rates, [1e-3] * 2 + [1e-4] * 4, rtol=1e-6)
     assert [line["train/samples_per_head"] for line in lines] == [8 * s["step"] for s in lines]
