@@ -117,6 +117,8 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     for name in ("dir", "path", "prepared"):
         if config["data"][name]:
             config["data"][name] = _absolute(config["data"][name])
+    if config["init_from"]:
+        config["init_from"] = _absolute(config["init_from"])
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
 
 

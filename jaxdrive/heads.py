@@ -330,8 +330,8 @@ def _head(name: str, fields: Mapping[str, Any]) -> Head:
         scale=float(fields["scale"]),
         low=float(fields["low"]),
         high=float(fields["high"]),
-        bins=_bins(name, fields["bins"]),
-        joint_bins=_bins(name, fields["joint_bins"]),
+        bins=_bins(name, "bins", fields),
+        joint_bins=_bins(name, "joint_bins", fields),
         unit=fields["unit"],
         mirror=float(fields["mirror"]),
         corrections={camera: float(value) for camera, value in fields["corrections"].items()},
@@ -343,9 +343,10 @@ def _head(name: str, fields: Mapping[str, Any]) -> Head:
     )
 
 
-def _bins(name: str, fields: Mapping[str, Any]) -> Bins:
-    edges, atoms = (tuple(map(float, fields[field])) for field in ("edges", "atoms"))
+def _bins(name: str, field: str, fields: Mapping[str, Any]) -> Bins:
+    edges, atoms = (tuple(map(float, fields[field][part])) for part in ("edges", "atoms"))
     try:
         return Bins(edges=edges, atoms=atoms)
     except UserError as error:
-        raise UserError(f"config.heads.{name}.{error}") from error
+        told = str(error).removeprefix("bins")
+        raise UserError(f"config.heads.{name}.{field}{told}") from error

@@ -97,6 +97,16 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
         parse("drive", f"--workdir={tmp_path}")
 
 
+def test_weights_to_start_from_are_found_from_where_the_command_was_given(
+    parse, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    given = {"runs/a": str(tmp_path / "runs/a"), "gs://b/run": "gs://b/run", "": ""}
+    for value, meant in given.items():
+        command = parse("prepare", QUICKSTART, f"--config.init_from={value}")
+        assert command.config["init_from"] == meant
+
+
 def test_a_variant_of_a_configuration_is_named_after_a_colon(parse):
     file = f"--config={ROOT}/configs/xception_two_heads.py"
     configs = [parse("prepare", file + variant).config for variant in ("", ":udacity")]

@@ -280,6 +280,11 @@ def test_a_configuration_without_heads_is_refused():
             {"edges": (0.0, 0.5), "atoms": (0.2,)},
             r"throttle\.bins: the exact values \[0\.2",
         ),
+        (
+            "joint_bins",
+            {"edges": (1.0, 0.0), "atoms": ()},
+            r"throttle\.joint_bins need .*follows 1",
+        ),
         ("bins", {"edges": (0.0, "half"), "atoms": ()}, r"throttle has a value .* 'half'"),
         ("corrections", {"left": None}, r"throttle has a value of the wrong type: .*NoneType"),
     ],

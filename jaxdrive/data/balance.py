@@ -146,16 +146,10 @@ def make_plans(
       batch_size: Draws a batch of one head.
 
     Raises:
-      UserError: The dataset does not have a head's label, or there is nothing to draw from.
+      UserError: There is nothing to draw from.
     """
     if not len(ids):
         raise UserError("the dataset has no training frames: record or name more sessions")
-    for name, head in heads.items():
-        if head.label not in labels:
-            raise UserError(
-                f"head {name} learns the label {head.label!r}, which the dataset does not have:"
-                f" it has {', '.join(sorted(labels))}. Change config.heads.{name}.label"
-            )
     learned = {
         name: targets(head, labels[head.label][ids], cameras[ids]) for name, head in heads.items()
     }

@@ -18,6 +18,9 @@ def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) 
     """
     learns = "its own batches" if report["supervise"] == "own" else "all heads' batches"
     lines = [f"Balance {report['mode']}; every head learns from {learns}"]
+    if report["mode"] == "v1":
+        combinations = max(report["drawn_from"].values())
+        lines[0] += f"; {combinations} combinations of labels are there, each drawn alike"
     for name, head in report["heads"].items():
         counts = drawn[name] if drawn else None
         lines += ["", *_bins(name, head, counts), *_summary(report, name)]

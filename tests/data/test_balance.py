@@ -276,5 +276,3 @@ def test_what_cannot_be_drawn_is_refused():
         check_mode("v3", "own")
     with pytest.raises(UserError, match="no training frames"):
         plan_of(labels, ids[:0])
-    with pytest.raises(UserError, match=r"'pedal'.* it has angle\. Change config\.heads\.throttle"):
-        make_plans(HEADS, {"angle": labels}, centre(labels), ids, mode="v2", seed=0, batch_size=1)

@@ -68,6 +68,10 @@ def test_report_says_what_is_there_and_what_is_drawn(rows, mode, supervise):
             else:
                 assert row["repeats_per_pass"] is None
         lines = "\n".join(table(found, None))
+        combinations = len(
+            {(a >= 0, round(float(p), 3)) for a, p in zip(angle, pedal, strict=True)}
+        )
+        assert (f"; {combinations} combinations of labels" in lines) == (mode == "v1")
         for row, count in zip(part["bins"], frames, strict=True):
             assert count or row["text"] in lines.split("missing: ", 1)[1]
     assert [(row["low"], row["high"]) for row in found["heads"]["steering"]["bins"]] == [
