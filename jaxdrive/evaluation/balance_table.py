@@ -31,7 +31,7 @@ def picture(report: Mapping[str, Any]) -> bytes:
     """Recorded and planned labels of all heads, as a PNG file."""
     buffer = io.BytesIO()
     with plots.style():
-        figure = plots.labels_of_all_heads(report, None)
+        figure = plots.labels_of_all_heads(report)
         figure.savefig(buffer, format="png", dpi=_DOTS_PER_INCH)
     return buffer.getvalue()
 

@@ -213,20 +213,17 @@ def labels_recorded_and_drawn(
     return figure
 
 
-def labels_of_all_heads(
-    balance: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None
-) -> Figure:
-    """The same for all heads, one below another.
+def labels_of_all_heads(balance: Mapping[str, Any]) -> Figure:
+    """Recorded and planned labels of all heads, one below another, before anything is drawn.
 
     Args:
       balance: what balance.json holds.
-      drawn: by head name, draws per bin in the order of the bins; None where nothing was drawn.
     """
     heads = balance["heads"]
     figure = Figure(figsize=(2 * _HEAD_SIZE[0], 0.8 * _HEAD_SIZE[1] * len(heads)))
     rows = figure.subplots(len(heads), squeeze=False)[:, 0]
-    for axes, (head, colour) in zip(rows, head_colours(list(heads)).items(), strict=True):
-        _draw_labels(axes, heads[head], drawn[head] if drawn else None, head, colour)
+    for axes, head in zip(rows, heads, strict=True):
+        _draw_labels(axes, heads[head], None, head, RUN_COLOUR)
     handles, texts = rows[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=4)
     return figure
