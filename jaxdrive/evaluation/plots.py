@@ -223,7 +223,7 @@ def labels_of_all_heads(balance: Mapping[str, Any]) -> Figure:
     figure = Figure(figsize=(2 * _HEAD_SIZE[0], 0.8 * _HEAD_SIZE[1] * len(heads)))
     rows = figure.subplots(len(heads), squeeze=False)[:, 0]
     for axes, head in zip(rows, heads, strict=True):
-        _draw_labels(axes, heads[head], None, head, RUN_COLOUR)
+        _draw_labels(axes, heads[head], None, head, HEAD_COLOURS[0])
     handles, texts = rows[0].get_legend_handles_labels()
     figure.legend(handles, texts, loc="outside lower center", ncols=4)
     return figure
