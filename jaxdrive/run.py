@@ -6,6 +6,7 @@ and drives.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -233,6 +234,37 @@ def drive_ages(
     _write(workdir, AGES_FILE, {"ages": ages})
     _wait_for_all("drive")
     _report(workdir)
+
+
+def serve(
+    config: Config,
+    workdir: epath.Path,
+    *,
+    step: int | None,
+    host: str,
+    port: int,
+    set_speed: float,
+    save_frames: Path | None,
+) -> None:
+    """Drives the Udacity simulator with a checkpoint until Ctrl-C; leaves the workdir as it is."""
+    # Libraries of the network that no other verb needs.
+    from jaxdrive.driving import udacity_server
+
+    if jax.process_count() > 1:
+        raise UserError("one process serves the simulator: start it without --num_processes")
+    _chosen_step(workdir, step)
+    if save_frames is not None:
+        save_frames.mkdir(parents=True, exist_ok=True)
+    with udacity_server.listen(host, port) as listener:
+        policy = load_policy(config, workdir, step)
+        if config["data"]["source"] != "udacity":
+            logger.warning(
+                "The network of %s learned from %s: the simulator's pictures, and its speed in"
+                " mph, are new to it",
+                workdir,
+                config["data"]["source"],
+            )
+        udacity_server.serve(policy, listener, set_speed=set_speed, save_frames=save_frames)
 
 
 def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) -> None:
