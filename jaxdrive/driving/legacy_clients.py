@@ -16,8 +16,10 @@ from typing import Any
 import socketio
 from engineio.async_drivers import aiohttp as driver
 
-# The types of Engine.IO packets, OPEN to NOOP; and two of them.
-_TYPES = frozenset("0123456")
+# What a client may say in Engine.IO: CLOSE, the PING before an UPGRADE, PONG, UPGRADE, NOOP; and
+# MESSAGE, with a Socket.IO packet in it, which begins with its type.
+_PLAIN = frozenset(("1", "2probe", "3", "5", "6"))
+_MESSAGES = frozenset(f"4{kind}" for kind in range(7))
 _PING, _PONG = "2", "3"
 # Types of Socket.IO packets: an event; and those that announce binary packets to come.
 _EVENT, _BINARY = "2", ("5", "6")
@@ -69,5 +71,5 @@ class _WebSocket(driver.WebSocket):
                 await self.send(_PONG)
                 # As good as an answer to the server's own ping.
                 return _PONG
-            if isinstance(packet, str) and packet[:1] in _TYPES:
+            if isinstance(packet, str) and (packet in _PLAIN or packet[:2] in _MESSAGES):
                 return packet

@@ -28,7 +28,7 @@ PORT = 4567
 _REPORT_SECONDS = 5.0
 # How soon Ctrl-C is noticed.
 _NOTICE_SECONDS = 0.1
-# Given to clients that are told to go, and to what they still ask.
+# Given to clients that are told to go.
 _FAREWELL_SECONDS = 1.0
 
 
@@ -163,10 +163,10 @@ async def serving(
 
 
 async def _say_farewell(server: Server) -> None:
-    clients = [asyncio.create_task(server.eio.disconnect(sid)) for sid in list(server.eio.sockets)]
-    if clients:
-        # One that does not listen is left behind.
-        await asyncio.wait(clients, timeout=_FAREWELL_SECONDS)
+    for client in list(server.eio.sockets.values()):
+        await client.close(wait=False)
+        # Ends what writes to the client, after the farewell.
+        await client.queue.put(None)
     await server.shutdown()
 
 
