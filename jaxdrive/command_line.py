@@ -22,7 +22,7 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from jaxdrive import checks, logs
-from jaxdrive.errors import UsageError, UserError, plain_system_errors
+from jaxdrive.errors import UsageError, UserError
 
 VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare")
 _SPLITS = ("train", "validation", "test")
@@ -286,7 +286,7 @@ def run(command: Command) -> int:
     from jaxdrive import workdir as workdirs
 
     logs.to_console(quiet=jax.process_index() != 0)
-    with plain_system_errors():
+    with workdirs.plain_system_errors():
         if command.verb != "compare":
             checks.check(command.config)
         serving = command.flags["simulator"] == "udacity"

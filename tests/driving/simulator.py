@@ -7,7 +7,6 @@ import io
 import json
 
 import aiohttp
-import jax
 import numpy as np
 import socketio
 from PIL import Image
@@ -130,9 +129,3 @@ async def next_steer(connection) -> dict[str, str]:
 def tasks() -> int:
     """How many things the event loop has under way."""
     return len(asyncio.all_tasks())
-
-
-def settled(policy: Policy) -> Policy:
-    """The policy, compiled."""
-    jax.block_until_ready(wanted(policy, jpeg(0))["steering"])
-    return policy

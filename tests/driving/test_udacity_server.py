@@ -94,10 +94,10 @@ def test_the_simulator_s_own_client_is_served(policy):
                     pings += answer == "2"
                 steering = float(json.loads(answer[2:])[1]["steering_angle"])
                 assert steering == wanted(policy, GOOD)["steering"]
+            # It says farewell twice.
             await connection.send_str("41")
             await connection.send_str("1")
-            while not driver.figures.troubles and tasks() > 100:
-                await asyncio.sleep(0)
+            await assert_drives(url, policy)
             assert not driver.figures.troubles
 
     asyncio.run(drive())
@@ -361,16 +361,12 @@ def test_pictures_are_saved_as_they_came(policy, tmp_path):
                 for number in range(5):
                     await car.steer(telemetry(jpeg(number)))
                 await car.steer({"image": "&&&&", "speed": "1"})
-                await car.steer(telemetry(GOOD))
-                (tmp_path / "gone").touch()
-            return driver.figures
+            assert not driver.figures.troubles.keys() - {"an image that is not base64"}
 
     asyncio.run(drive())
-    files = sorted(tmp_path.glob("center_*.jpg"))
-    assert len(files) >= 5
+    files = sorted(tmp_path.iterdir())
     assert all(udacity._TIME.search(file.name) for file in files)
-    saved = [file.read_bytes() for file in files]
-    assert saved[:5] == [jpeg(number) for number in range(5)]
+    assert [file.read_bytes() for file in files] == [jpeg(number) for number in range(5)]
 
 
 def test_a_folder_that_cannot_be_written_stops_nobody(policy, tmp_path):
@@ -392,7 +388,7 @@ def test_a_port_in_use_or_a_strange_host_says_what_to_do():
         port = listener.getsockname()[1]
         with pytest.raises(UserError, match=rf"127\.0\.0\.1:{port} \(.*in use.*--port"):
             listen("127.0.0.1", port)
-    with pytest.raises(UserError, match="nowhere.invalid:4567"):
+    with pytest.raises(UserError, match=r"nowhere\.invalid:4567"):
         listen("nowhere.invalid", 4567)
 
 

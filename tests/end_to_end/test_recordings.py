@@ -75,7 +75,9 @@ def test_from_a_recording_to_the_report(launch, recordings, tmp_path):
     page = (workdir / "report.html").read_text()
     assert "launch.py drive" not in page
 
-    assert_refused(launch("drive", workdir=workdir), "'udacity' has no simulator", "evaluate")
+    assert_refused(
+        launch("drive", workdir=workdir), "'udacity' has no simulator", "--simulator=udacity"
+    )
     done = start(
         launch, "train", recordings, tmp_path / "other", **{"heads.steering.label": "wheel"}
     )
