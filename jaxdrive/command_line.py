@@ -70,7 +70,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("tracks", None, tracks_help, 1, 100, **define)
     randomize_help = "drive: every track in random colours of its own."
     flags.DEFINE_boolean("domain_randomize", False, randomize_help, **define)
-    simulator_help = "drive: where; udacity is served and calls by itself."
+    simulator_help = "drive: in which simulator; that of udacity calls a server."
     flags.DEFINE_enum("simulator", "car_racing", list(_SIMULATORS), simulator_help, **define)
     flags.DEFINE_string("host", "127.0.0.1", "udacity: address to listen on.", **define)
     port_help = "udacity: port to listen on; 0 = any free one."

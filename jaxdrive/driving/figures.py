@@ -62,8 +62,8 @@ class Figures:
                 f" prediction alone {_percentiles(self.prediction_seconds)}"
             )
         if self.manual:
-            lines.append(f"{self.manual:,} times a person was driving")
-        lines += [f"{count:,} times {trouble}" for trouble, count in self.troubles.most_common()]
+            lines.append(f"{self.manual:,} x a person at the wheel")
+        lines += [f"{count:,} x {trouble}" for trouble, count in self.troubles.most_common()]
         return lines
 
 

@@ -59,6 +59,14 @@ class Server(socketio.AsyncServer):
             await self._handle_connect(eio_sid, "/", None)
         await super()._handle_eio_message(eio_sid, data)
 
+    async def _handle_event(
+        self, eio_sid: str, namespace: str | None, number: int | None, data: Any
+    ) -> None:
+        # socketio would take these for its own words on connections.
+        if data[0] in self.reserved_events:
+            raise ProtocolError("an event with a reserved name")
+        await super()._handle_event(eio_sid, namespace, number, data)
+
 
 class _WebSocket(driver.WebSocket):
     """A connection whose pings are answered and whose noise is not heard."""

@@ -143,7 +143,10 @@ class UdacityDriver:
             )
         if self._save_frames is not None:
             picture = prediction.telemetry.picture
-            await loop.run_in_executor(self._thread, self._save, self._save_frames, picture)
+            try:
+                await loop.run_in_executor(self._thread, _save, self._save_frames, picture)
+            except OSError as error:
+                self.trouble(f"a picture that could not be saved ({error.strerror})")
 
     def close(self) -> None:
         """Ends the thread."""
@@ -176,27 +179,25 @@ class UdacityDriver:
         throttle, client.integral = control_speed(lacking, client.integral, seconds=seconds)
         return throttle
 
-    def _save(self, folder: Path, picture: bytes) -> None:
-        """Saves a picture under the name that the simulator would give it in a recording."""
-        now = datetime.datetime.now()
-        suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
-        while True:
-            name = f"{DRIVING_CAMERA}_{now:%Y_%m_%d_%H_%M_%S}_{now.microsecond // 1000:03d}"
-            try:
-                with (folder / f"{name}.{suffix}").open("xb") as file:
-                    file.write(picture)
-                return
-            except FileExistsError:
-                # Several cars at once.
-                now += datetime.timedelta(milliseconds=1)
-            except OSError as error:
-                self.trouble(f"a picture could not be saved in {folder} ({error.strerror})")
-                return
-
     def _tell(self, line: str) -> None:
         self._lines += 1
         if self._lines <= _MOST_LINES:
             self._say(line)
+
+
+def _save(folder: Path, picture: bytes) -> None:
+    """Saves a picture under the name that the simulator would give it in a recording."""
+    now = datetime.datetime.now()
+    suffix = "png" if picture.startswith(b"\x89PNG") else "jpg"
+    while True:
+        name = f"{DRIVING_CAMERA}_{now:%Y_%m_%d_%H_%M_%S}_{now.microsecond // 1000:03d}"
+        try:
+            with (folder / f"{name}.{suffix}").open("xb") as file:
+                file.write(picture)
+            return
+        except FileExistsError:
+            # Several cars at once.
+            now += datetime.timedelta(milliseconds=1)
 
 
 def _controls(steering: float, throttle: float, *, decimal: str) -> dict[str, str]:
