@@ -192,11 +192,13 @@ def _data() -> ConfigDict:
     data.action_repeat = 2
     # Simulator steps after which an episode ends.
     data.max_steps = 1000
-    # Rows to cut off above and below, then the size to resize to.
+    # Rows to cut off above and below, then the size to resize to: "stretch" fills it, "pad" and
+    # "crop" keep the picture's proportions and add black, or cut off what is over.
     data.crop_top = 0
     data.crop_bottom = 0
     data.height = 96
     data.width = 96
+    data.resize = "stretch"
     return data
 
 
