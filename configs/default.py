@@ -162,10 +162,12 @@ def pedals_head() -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     # Where recordings come from: "car_racing" drives and records them when they are needed,
-    # "udacity" reads those of the Udacity simulator in data.path.
+    # "udacity" reads those of the Udacity simulator in data.path, "donkey" tubs of Donkeycar.
     data.source = "car_racing"
     # Folder of the recordings, any folders below it included; for car_racing unused.
     data.path = ""
+    # Frames a second of recordings that have no usable clock.
+    data.frames_per_second = 20.0
     # What to do with a row of a recording that no frame can be made of (no picture, a damaged one,
     # a label that is no number): "skip" counts and lists it in the dataset's manifest, "fail" ends.
     data.on_bad = "skip"

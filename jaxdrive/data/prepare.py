@@ -26,13 +26,13 @@ from jaxdrive.data import bad_rows, parts, shards
 from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import RESIZES, Fit, Session
 from jaxdrive.data.reuse import content_of, held_sessions, reuse
-from jaxdrive.data.sources import car_racing, udacity
+from jaxdrive.data.sources import car_racing, donkey, udacity
 from jaxdrive.data.split import SPLITS, rule_of
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable
 from jaxdrive.logs import logger, progress_bar
 
-SOURCES = {"car_racing": car_racing, "udacity": udacity}
+SOURCES = {"car_racing": car_racing, "udacity": udacity, "donkey": donkey}
 
 
 def fit_of(data: Mapping[str, Any]) -> Fit:
@@ -78,7 +78,7 @@ def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the labels in the dataset of `config.data`, made or not."""
     if data["prepared"]:
         return tuple(open_dataset(Path(data["prepared"])).labels)
-    recorded = _source(data).LABELS
+    recorded = _source(data).labels(data)
     return (*recorded, *derivable(recorded))
 
 

@@ -20,6 +20,11 @@ LABELS = ("steering", "throttle", "brake", "speed")
 _FIRST_SEED = {"train": 1000, "validation": 6000, "test": 7000}
 
 
+def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the labels of every frame."""
+    return LABELS
+
+
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of `config.data` decides the recorded frames: part of the dataset's fingerprint."""
     names = ("episodes", "validation_episodes", "test_episodes", "noise", "action_repeat")

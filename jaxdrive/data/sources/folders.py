@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -10,6 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from jaxdrive.errors import UserError
+
+# Column of the rows: where the row's picture was seen before, null where it was not.
+SEEN_IN = "seen_in"
 
 # Rows of a piece at least, and pieces of a session at most.
 _PIECE_ROWS = 250
@@ -102,13 +105,35 @@ def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def with_origin(rows: pa.Table, *, session: str, log: str) -> pa.Table:
-    """Rows for people: with their session, and with the beginning of their frames' origins."""
-    origins = [f"{log}, row {number}" for number in rows["row"].to_pylist()]
+def with_seen_in(
+    rows: pa.Table,
+    *,
+    key: Callable[[Mapping[str, Any]], object | None],
+    origin: Callable[[Mapping[str, Any]], str],
+    seen: dict[Any, str],
+) -> pa.Table:
+    """Rows with a column `SEEN_IN`: where their picture came before, null where it did not.
+
+    Args:
+      rows: Of one recording.
+      key: What tells the picture of a row from all others; None where nothing does.
+      origin: Where a row stands, for messages.
+      seen: By key, the origin of the first row with it: of the recordings before, and added to.
+    """
+    seen_in: list[str | None] = []
+    for row in row_dicts(rows):
+        own, place = key(row), origin(row)
+        first = place if own is None else seen.setdefault(own, place)
+        seen_in.append(first if first != place else None)
+    return rows.append_column(SEEN_IN, pa.array(seen_in, pa.string()))
+
+
+def for_people(rows: pa.Table, *, sessions: Sequence[str], origins: Sequence[str]) -> pa.Table:
+    """Rows with their session, and with the beginning of their frames' origins."""
     return (
-        rows.drop_columns("row")
+        rows.drop_columns(["row", SEEN_IN])
         .add_column(0, "origin", pa.array(origins, pa.string()))
-        .add_column(0, "session", pa.array([session] * rows.num_rows, pa.string()))
+        .add_column(0, "session", pa.array(sessions, pa.string()))
     )
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -42,6 +43,21 @@ def read_picture(folder: Path, name: str) -> np.ndarray:
             # Pillow reads a few kinds more, and says better what is wrong.
             pass
     return _by_pillow(folder, name)
+
+
+def first_size(places: Iterable[tuple[Path, str]]) -> tuple[int, int] | None:
+    """(height, width) of the first usable picture, which all others of a recording have to have.
+
+    Args:
+      places: Folders, and names of files in them.
+    """
+    for folder, name in places:
+        try:
+            height, width = read_picture(folder, name).shape[:2]
+        except BadRowError:
+            continue
+        return height, width
+    return None
 
 
 def check_size(name: str, pixels: np.ndarray, size: tuple[int, int] | None) -> None:

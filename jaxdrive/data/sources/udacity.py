@@ -24,8 +24,6 @@ from jaxdrive.data.frames import BadRow, Frame, Session
 from jaxdrive.data.sources import folders, pictures
 from jaxdrive.data.sources.udacity_log import CAMERAS, COLUMNS, LABELS, read_log
 
-__all__ = ["LABELS", "remedy", "row_table", "sessions", "settings"]
-
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
 READER_VERSION = 2
 
@@ -34,8 +32,11 @@ IMAGES = "IMG"
 
 # center_2019_02_17_04_16_55_105.jpg: the local time, to the millisecond.
 _TIME = re.compile(r"_(\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d_\d{3})\.\w+$")
-# Column of the rows: where the row's picture was seen before, null where it was not.
-_SEEN_IN = "seen_in"
+
+
+def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the labels of every frame."""
+    return LABELS
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -64,21 +65,26 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
     """
     root = Path(config["path"])
     logs = _logs(config)
-    size = _first_size(logs)
+    places = (
+        (folder / IMAGES, _file_name(row[camera] or ""))
+        for folder, rows in logs.items()
+        for row in folders.row_dicts(rows)
+        for camera in CAMERAS
+    )
+    size = pictures.first_size(places)
     return [_session(root, folder, rows, size) for folder, rows in logs.items()]
 
 
 def row_table(config: Mapping[str, Any]) -> pa.Table:
     """The rows of all logs: "session", "origin", and the texts of `udacity_log.read_log`."""
     root = Path(config["path"])
-    return pa.concat_tables(
-        folders.with_origin(
-            rows.drop_columns(_SEEN_IN),
-            session=folder.relative_to(root).as_posix(),
-            log=_log_name(root, folder),
-        )
-        for folder, rows in _logs(config).items()
-    )
+    tables = []
+    for folder, rows in _logs(config).items():
+        session, log = folder.relative_to(root).as_posix(), _log_name(root, folder)
+        origins = [_origin(log, row) for row in folders.row_dicts(rows)]
+        sessions = [session] * len(origins)
+        tables.append(folders.for_people(rows, sessions=sessions, origins=origins))
+    return pa.concat_tables(tables)
 
 
 def remedy(split: str) -> str:
@@ -102,39 +108,30 @@ def _log_name(root: Path, folder: Path) -> str:
 
 
 def _logs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
-    """By folder, the rows of its log, and in `_SEEN_IN` what each is a duplicate of."""
+    """By folder, the rows of its log, and in `folders.SEEN_IN` what each is a duplicate of."""
     root = Path(config["path"])
-    seen: dict[tuple[str, int], tuple[str, int]] = {}
+    seen: dict[Any, str] = {}
     logs = {}
     for folder in _folders(config):
-        rows = read_log(folder / LOG)
-        name = _log_name(root, folder)
         sizes = folders.sizes(folder / IMAGES)
-        seen_in: list[str | None] = []
-        for number, path in zip(rows["row"].to_pylist(), rows["center"].to_pylist(), strict=True):
-            picture = _file_name(path or "")
+
+        def key(row: Mapping[str, Any], sizes: Mapping[str, int] = sizes) -> object | None:
             # A name says the millisecond, so two pictures of one name and size are one picture;
             # where the file is missing, that is what is wrong with the row.
-            first = (name, number)
-            if picture in sizes:
-                first = seen.setdefault((picture, sizes[picture]), first)
-            duplicate = first != (name, number)
-            seen_in.append(f"{first[0]}, row {first[1]}" if duplicate else None)
-        logs[folder] = rows.append_column(_SEEN_IN, pa.array(seen_in, pa.string()))
+            name = _file_name(row["center"] or "")
+            return (name, sizes[name]) if name in sizes else None
+
+        logs[folder] = folders.with_seen_in(
+            read_log(folder / LOG),
+            key=key,
+            origin=functools.partial(_origin, _log_name(root, folder)),
+            seen=seen,
+        )
     return logs
 
 
-def _first_size(logs: Mapping[Path, pa.Table]) -> tuple[int, int] | None:
-    """(height, width) of the first usable picture, which all others have to have."""
-    for folder, rows in logs.items():
-        for row in folders.row_dicts(rows):
-            for camera in CAMERAS:
-                try:
-                    picture = pictures.read_picture(folder / IMAGES, _file_name(row[camera] or ""))
-                except bad_rows.BadRowError:
-                    continue
-                return picture.shape[0], picture.shape[1]
-    return None
+def _origin(log: str, row: Mapping[str, Any]) -> str:
+    return f"{log}, row {row['row']}"
 
 
 def _session(root: Path, folder: Path, rows: pa.Table, size: tuple[int, int] | None) -> Session:
@@ -145,7 +142,7 @@ def _session(root: Path, folder: Path, rows: pa.Table, size: tuple[int, int] | N
         "reader_version": READER_VERSION,
         **_content(folder),
         "size": size,
-        "seen_in": rows[_SEEN_IN].drop_null().to_pylist(),
+        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
     }
     return Session(
         name=name,
@@ -168,21 +165,21 @@ def _read(
     for row in folders.row_dicts(rows):
         moment = _moment(row)
         for camera in CAMERAS:
-            origin = f"{log}, row {row['row']}, {camera}"
+            origin = f"{_origin(log, row)}, {camera}"
             try:
-                labels = _labels(row)
+                told = _labels(row)
                 if moment is None or start is None:
                     raise bad_rows.BadRowError(
                         "no time in the image's name",
                         f"{_file_name(row['center'])!r} is not like"
                         " center_2019_02_17_04_16_55_105.jpg",
                     )
-                if row[_SEEN_IN]:
-                    told = f"{_file_name(row['center'])} is that of {row[_SEEN_IN]}"
-                    raise bad_rows.BadRowError(bad_rows.DUPLICATE, told)
+                if row[folders.SEEN_IN]:
+                    detail = f"{_file_name(row['center'])} is that of {row[folders.SEEN_IN]}"
+                    raise bad_rows.BadRowError(bad_rows.DUPLICATE, detail)
                 frame = Frame(
                     image=_image(folder, row[camera], size),
-                    labels=labels,
+                    labels=told,
                     time=(moment - start) / 1000,
                     camera=camera,
                     origin=origin,
@@ -197,13 +194,13 @@ def _labels(row: Mapping[str, Any]) -> dict[str, float]:
     there = sum(row[name] is not None for name in COLUMNS)
     if there < len(COLUMNS):
         raise bad_rows.BadRowError("too few columns", f"{there} instead of {len(COLUMNS)}")
-    labels = {}
+    values = {}
     for name in LABELS:
         try:
-            labels[name] = float(row[name])
+            values[name] = float(row[name])
         except ValueError:
             raise bad_rows.BadRowError(bad_rows.NO_NUMBER, f"{name} is {row[name]!r}") from None
-    return labels
+    return values
 
 
 def _moment(row: Mapping[str, Any]) -> int | None:
