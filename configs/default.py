@@ -162,9 +162,11 @@ def pedals_head() -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     # Where recordings come from: "car_racing" drives and records them when they are needed,
-    # "udacity" reads those of the Udacity simulator in data.path, "donkey" tubs of Donkeycar.
+    # "udacity" reads those of the Udacity simulator in data.path, "donkey" tubs of Donkeycar there,
+    # "tfds:NAME/CONFIG" a dataset of TensorFlow Datasets, see data.tfds.
     data.source = "car_racing"
-    # Folder of the recordings, any folders below it included; for car_racing unused.
+    # Folder of the recordings, any folders below it included; of TFDS's datasets ("" = where it
+    # keeps them); for car_racing unused.
     data.path = ""
     # Frames a second of recordings that have no usable clock.
     data.frames_per_second = 20.0
@@ -181,6 +183,18 @@ def _data() -> ConfigDict:
     data.prepared = ""
     # Share of the training frames to use: 0.1 for a quick try.
     data.fraction = 1.0
+    # Which features of a TFDS dataset are what: "observation/image" is nested, "action/0" an entry
+    # of an array, "" is not there. Times are seconds; without them, frames_per_second tells.
+    # Without sessions, each of its splits is one.
+    data.tfds = ConfigDict(
+        {
+            "image": "image",
+            "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},
+            "session": "",
+            "time": "",
+            "camera": "",
+        }
+    )
     # Where prepared datasets are kept; runs share them.
     data.dir = "datasets"
     # Episodes to record for training, for choosing checkpoints, and for the final numbers.

@@ -26,7 +26,7 @@ from jaxdrive.data import bad_rows, parts, shards
 from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import RESIZES, Fit, Session
 from jaxdrive.data.reuse import content_of, held_sessions, reuse
-from jaxdrive.data.sources import car_racing, donkey, udacity
+from jaxdrive.data.sources import car_racing, donkey, tfds_dataset, udacity
 from jaxdrive.data.split import SPLITS, rule_of
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable
@@ -67,11 +67,13 @@ def _about(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _source(data: Mapping[str, Any]) -> Any:
-    if data["source"] not in SOURCES:
-        raise UserError(
-            f"config.data.source={data['source']!r} is not known: one of {', '.join(SOURCES)}"
-        )
-    return SOURCES[data["source"]]
+    name = data["source"]
+    if name.startswith(tfds_dataset.PREFIX):
+        return tfds_dataset
+    if name not in SOURCES:
+        known = ", ".join([*SOURCES, f"{tfds_dataset.PREFIX}NAME/CONFIG"])
+        raise UserError(f"config.data.source={name!r} is not known: one of {known}")
+    return SOURCES[name]
 
 
 def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
