@@ -16,6 +16,7 @@ from jaxdrive.heads import Bins, Head
 HEIGHT, WIDTH = 6, 8
 FIT = Fit(crop_top=0, crop_bottom=0, height=HEIGHT, width=WIDTH)
 RULE = SplitRule(block_seconds=0.0, gap_seconds=0.0, validation=0.1, test=0.1)
+ABOUT = {"fingerprint": "tiny", "source": "random"}
 LABELS = ("steering", "throttle", "speed")
 CAMERAS = ("center", "left", "right")
 # Frames of the sessions "a", "b", ..., and the split of each.
@@ -93,7 +94,7 @@ def write(folder: Path, sessions: Sequence[Session]) -> Path:
     """Writes a dataset without the processes and locks of `prepare`."""
     folder.mkdir()
     write_parts(folder, sessions)
-    shards.assemble(folder, sessions=sessions, fit=FIT, about={"fingerprint": "tiny"})
+    shards.assemble(folder, sessions=sessions, fit=FIT, about=ABOUT)
     return folder
 
 

@@ -156,7 +156,7 @@ def _session(
 ) -> Session:
     tub_name = folder.relative_to(root).as_posix()
     name = _session_name(tub_name, own)
-    rate = _rate(name, rows, config["frames_per_second"])
+    rate = _rate(folder, rows, config["frames_per_second"])
     first = pc.min(rows["index" if rate else "timestamp_ms"]).as_py()
     content = {
         "reader_version": READER_VERSION,
@@ -180,7 +180,7 @@ def _session(
     )
 
 
-def _rate(name: str, rows: pa.Table, frames_per_second: float) -> float:
+def _rate(place: Path, rows: pa.Table, frames_per_second: float) -> float:
     """Records a second where they have no usable clock, else 0."""
     times = rows["timestamp_ms"].drop_null().to_numpy()
     if len(times) == pc.sum(pc.is_null(rows["fault"])).as_py() and (
@@ -188,9 +188,9 @@ def _rate(name: str, rows: pa.Table, frames_per_second: float) -> float:
     ):
         return 0.0
     logger.info(
-        "The times of session %s are not those of a drive: its records are taken to be %g a second"
+        "The times in %s are not those of a drive: its records are taken to be %g a second"
         " (config.data.frames_per_second)",
-        name,
+        place,
         frames_per_second,
     )
     return frames_per_second
