@@ -162,10 +162,14 @@ def pedals_head() -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     # Where recordings come from: "car_racing" drives and records them when they are needed,
-    # "udacity" reads those of the Udacity simulator in data.path.
+    # "udacity" reads those of the Udacity simulator in data.path, "donkey" tubs of Donkeycar there,
+    # "tfds:NAME/CONFIG" a dataset of TensorFlow Datasets, see data.tfds.
     data.source = "car_racing"
-    # Folder of the recordings, any folders below it included; for car_racing unused.
+    # Folder of the recordings, any folders below it included; of TFDS's datasets ("" = where it
+    # keeps them); for car_racing unused.
     data.path = ""
+    # Frames a second of recordings that have no usable clock.
+    data.frames_per_second = 20.0
     # What to do with a row of a recording that no frame can be made of (no picture, a damaged one,
     # a label that is no number): "skip" counts and lists it in the dataset's manifest, "fail" ends.
     data.on_bad = "skip"
@@ -179,6 +183,18 @@ def _data() -> ConfigDict:
     data.prepared = ""
     # Share of the training frames to use: 0.1 for a quick try.
     data.fraction = 1.0
+    # Which features of a TFDS dataset are what: "observation/image" is nested, "action/0" an entry
+    # of an array, "" is not there. Times are seconds; without them, frames_per_second tells.
+    # Without sessions, each of its splits is one.
+    data.tfds = ConfigDict(
+        {
+            "image": "image",
+            "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},
+            "session": "",
+            "time": "",
+            "camera": "",
+        }
+    )
     # Where prepared datasets are kept; runs share them.
     data.dir = "datasets"
     # Episodes to record for training, for choosing checkpoints, and for the final numbers.
@@ -192,11 +208,13 @@ def _data() -> ConfigDict:
     data.action_repeat = 2
     # Simulator steps after which an episode ends.
     data.max_steps = 1000
-    # Rows to cut off above and below, then the size to resize to.
+    # Rows to cut off above and below, then the size to resize to: "stretch" fills it, "pad" and
+    # "crop" keep the picture's proportions and add black, or cut off what is over.
     data.crop_top = 0
     data.crop_bottom = 0
     data.height = 96
     data.width = 96
+    data.resize = "stretch"
     return data
 
 

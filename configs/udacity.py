@@ -34,7 +34,7 @@ def get_config() -> ConfigDict:
     config.data.source = "udacity"
     # Sky above, bonnet below.
     config.data.crop_top = 70
-    config.data.crop_bottom = 25
+    config.data.crop_bottom = 24
     config.data.height = 66
     config.data.width = 200
     # People record in few long sessions. Blocks shorter than a turn let every split see turns to

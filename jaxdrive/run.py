@@ -18,6 +18,7 @@ from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import check_names, check_values
+from jaxdrive.data.nearness import check_nearness, nearest_training
 from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
@@ -278,7 +279,11 @@ def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) ->
             _show(["", *inspection.draw_dataset(in_steps, dataset, folder)])
         else:
             _show(["", *inspection.draw_batch(in_steps, dataset, folder, position=batch)])
-        logger.info("\nPictures: %s", folder)
+        if batch is None:
+            logger.info("\nPage: %s", folder / inspection.PAGE)
+        logger.info("Pictures: %s", folder)
+        gap = config["data"]["split"]["gap_seconds"]
+        check_nearness(dataset, nearest_training(dataset), gap_seconds=gap)
     _wait_for_all("inspect")
 
 

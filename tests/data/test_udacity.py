@@ -1,23 +1,26 @@
 """Logs of every origin read alike; what cannot be read is told row by row and camera by camera."""
 
+import datetime
 import errno
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
+import pyarrow.csv
 import pytest
+import tiny
 from PIL import Image
 
 from configs import udacity as udacity_config
 from jaxdrive.data import shards
 from jaxdrive.data.dataset import ImageReader, open_dataset
 from jaxdrive.data.frames import BadRow, Frame
-from jaxdrive.data.prepare import fingerprint, fit_of
+from jaxdrive.data.prepare import fingerprint, fit_of, prepare
 from jaxdrive.data.sources import udacity
 from jaxdrive.data.split import rule_of
 from jaxdrive.errors import UserError
+from tests import recordings
 from tests.recordings import (
     CAMERAS,
     COLUMNS,
@@ -106,8 +109,8 @@ def test_logs_of_every_origin_read_alike(recording, origin):
 
 
 def test_every_folder_with_a_log_is_a_session_of_its_own(recorded, tmp_path):
-    for name in ("b/2", "b/1", "a", "c/deep/er"):
-        shutil.copytree(recorded, tmp_path / "in" / name)
+    for number, name in enumerate(("b/2", "b/1", "a", "c/deep/er")):
+        record(tmp_path / "in" / name, ROWS, first=100 + 100 * number)
     shutil.copytree(recorded, tmp_path / "elsewhere")
     (tmp_path / "in" / "link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "in" / "c" / "back").symlink_to(tmp_path / "in")
@@ -246,12 +249,11 @@ def write(folder: Path, data: dict) -> Path:
     """What `prepare` does, in this process and without a lock."""
     folder.mkdir()
     sessions = udacity.sessions(data)
-    for index, session in enumerate(sessions):
-        shards.write_session(
-            folder, index, session, fit_of(data), rule=rule_of(data), on_bad=data["on_bad"]
-        )
+    fit, rule = fit_of(data), rule_of(data)
+    tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
     about = {"fingerprint": fingerprint(data)}
-    shards.assemble(folder, sessions=len(sessions), fit=fit_of(data), about=about)
+    rows = udacity.row_table(data)
+    shards.assemble(folder, sessions=sessions, fit=fit, about=about, rows=rows)
     return folder
 
 
@@ -282,25 +284,34 @@ def test_a_bad_row_is_listed_and_costs_nothing_else(recorded, recording, tmp_pat
         assert words in str(caught.value)
 
 
-def test_a_picture_that_may_not_be_read_is_a_bad_row(recording, monkeypatch):
+@pytest.mark.parametrize("opens_at", [1, 2, 3])
+def test_a_locked_picture_is_tried_three_times(recording, monkeypatch, opens_at):
     # By its mode alone it could be read by root, as whom tests may run.
-    locked, opened = image(recording, "left", 2), PIL.Image.open
+    locked, read, tries = image(recording, "left", 2), Path.read_bytes, []
 
-    def refusing(path, *args, **settings):
+    def refusing(path):
         if path == locked:
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return opened(path, *args, **settings)
+            tries.append(path)
+            if len(tries) <= opens_at:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return read(path)
 
-    monkeypatch.setattr(PIL.Image, "open", refusing)
+    monkeypatch.setattr(Path, "read_bytes", refusing)
     bad = [item for item in read_all(recording)["."] if isinstance(item, BadRow)]
-    assert [(row.reason, row.origin) for row in bad] == [
-        ("image cannot be opened", "driving_log.csv, row 3, left")
-    ]
+    told = f"{locked.name}: Permission denied, tried 3 times"
+    assert len(tries) == min(opens_at + 1, 3)
+    assert bad == [BadRow("driving_log.csv, row 3, left", "image cannot be opened", told)] * (
+        opens_at == 3
+    )
 
 
-def test_frames_and_bad_rows_of_all_sessions_add_up(recorded, tmp_path):
+def test_frames_and_bad_rows_of_all_sessions_add_up(tmp_path, monkeypatch):
     for number, (do, *_) in enumerate(DAMAGE.values()):
-        do(shutil.copytree(recorded, tmp_path / "all" / f"{number:02}"))
+        day = recordings.START + datetime.timedelta(days=1)
+        monkeypatch.setattr(recordings, "START", day)
+        folder = tmp_path / "all" / f"{number:02}"
+        record(folder, ROWS)
+        do(folder)
     dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "all")))
     bad = dataset.manifest["bad_rows"]
     assert bad["count"] == len(bad["list"]) == sum(bad["reasons"].values())
@@ -309,13 +320,65 @@ def test_frames_and_bad_rows_of_all_sessions_add_up(recorded, tmp_path):
     assert sum(dataset.manifest["frames"].values()) == len(dataset.times)
     assert not set(dataset.origins) & {row["origin"] for row in bad["list"]}
     assert not list(dataset.path.glob("part-*"))
+    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
+    assert len(rows) == ROWS * len(DAMAGE)
+    assert sum(row["frames"] for row in rows) == len(dataset.times)
+    told = {row["origin"]: row["left_out"] for row in rows if row["left_out"]}
+    assert set(told) == {row["origin"].rpartition(", ")[0] for row in bad["list"]}
+
+
+def test_a_row_that_came_before_is_a_duplicate_and_every_other_is_not(recorded, tmp_path):
+    # "a" holds the recording, "b" the same as a copy with two rows more, "c" one of those again.
+    shutil.copytree(recorded, tmp_path / "in" / "a")
+    second = tmp_path / "in" / "b"
+    log = record(second, ROWS + 2)
+    for row in range(ROWS):
+        shutil.copy(image(recorded, "center", row), image(second, "center", row))
+    shutil.copytree(second / "IMG", tmp_path / "in" / "c" / "IMG")
+    write_log(tmp_path / "in" / "c", [log[-1], log[-1]])
+    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
+    bad = dataset.manifest["bad_rows"]
+    assert bad["reasons"] == {"duplicate": 3 * ROWS + 6}
+    assert bad["list"][0]["origin"] == "b/driving_log.csv, row 1, center"
+    assert (
+        bad["list"][0]["detail"] == f"{image_name('center', 0)} is that of a/driving_log.csv, row 1"
+    )
+    assert bad["list"][-1]["detail"].endswith(f"is that of b/driving_log.csv, row {ROWS + 2}")
+    assert len(dataset.times) == 3 * (ROWS + 2)
+    held = {session["name"]: session["records"] for session in dataset.manifest["sessions"]}
+    assert held == {"a": 3 * ROWS, "b": 6, "c": 0}
+
+
+def test_a_run_that_is_added_is_read_alone_and_moves_no_frame(tmp_path):
+    split = {"block_seconds": 0.5, "gap_seconds": 0.0, "validation": 0.3, "test": 0.3}
+    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"), split=split)
+    record(tmp_path / "runs" / "monday", 40)
+    first = prepare(data)
+    record(tmp_path / "runs" / "friday", 20, first=100)
+    # A picture that is read again would be found damaged.
+    for file in (tmp_path / "runs" / "monday" / "IMG").iterdir():
+        file.write_bytes(bytes(file.stat().st_size))
+    grown = prepare(data)
+    assert grown.path != first.path
+    assert not grown.manifest["bad_rows"]["count"]
+    friday = grown.sessions == "friday"
+    assert friday.sum() == 60
+    for name in ("splits", "times", "cameras", "origins"):
+        old, new = getattr(first, name), getattr(grown, name)[~friday]
+        assert new.tolist() == old.tolist()
+    ids = np.flatnonzero(~friday)
+    np.testing.assert_array_equal(
+        ImageReader(grown).read(ids), ImageReader(first).read(np.arange(len(ids)))
+    )
+    assert first.manifest == open_dataset(first.path).manifest
 
 
 def test_a_size_is_the_recording_s_not_the_session_s(recorded, tmp_path):
-    shutil.copytree(recorded, tmp_path / "a")
-    record(tmp_path / "b", 3, size=(64, 32))
-    with pytest.raises(UserError, match=r"session b holds no usable frame: 9 are bad: image of an"):
-        write(tmp_path / "dataset", settings(tmp_path))
+    shutil.copytree(recorded, tmp_path / "in" / "a")
+    record(tmp_path / "in" / "b", 3, size=(64, 32), first=100)
+    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
+    assert dataset.manifest["bad_rows"]["reasons"] == {"image of another size": 9}
+    assert set(dataset.sessions) == {"a"}
 
 
 def test_a_mended_recording_is_read_anew_and_a_moved_one_is_not(recording, tmp_path):
