@@ -35,7 +35,8 @@ class Server(socketio.AsyncServer):
     """A server on aiohttp that handles a client's events one after the other.
 
     So a client that sends faster than it is answered has to wait, and takes no more memory than
-    its connection's buffers.
+    its connection's buffers. What is overridden here is not part of socketio's interface, so its
+    major version is pinned.
     """
 
     def __init__(self, **options: Any) -> None:
