@@ -17,7 +17,7 @@ from jaxdrive.data import shards
 from jaxdrive.data.dataset import ImageReader, open_dataset
 from jaxdrive.data.frames import BadRow, Frame
 from jaxdrive.data.prepare import fingerprint, fit_of, prepare
-from jaxdrive.data.sources import udacity
+from jaxdrive.data.sources import pictures, udacity
 from jaxdrive.data.split import rule_of
 from jaxdrive.errors import UserError
 from tests import recordings
@@ -287,18 +287,18 @@ def test_a_bad_row_is_listed_and_costs_nothing_else(recorded, recording, tmp_pat
 @pytest.mark.parametrize("opens_at", [1, 2, 3])
 def test_a_locked_picture_is_tried_three_times(recording, monkeypatch, opens_at):
     # By its mode alone it could be read by root, as whom tests may run.
-    locked, read, tries = image(recording, "left", 2), Path.read_bytes, []
+    locked, tries = str(image(recording, "left", 2)), []
 
-    def refusing(path):
+    def refusing(path, mode):
         if path == locked:
             tries.append(path)
             if len(tries) <= opens_at:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return read(path)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return open(path, mode)
 
-    monkeypatch.setattr(Path, "read_bytes", refusing)
+    monkeypatch.setattr(pictures, "open", refusing, raising=False)
     bad = [item for item in read_all(recording)["."] if isinstance(item, BadRow)]
-    told = f"{locked.name}: Permission denied, tried 3 times"
+    told = f"{image_name('left', 2)}: Permission denied, tried 3 times"
     assert len(tries) == min(opens_at + 1, 3)
     assert bad == [BadRow("driving_log.csv, row 3, left", "image cannot be opened", told)] * (
         opens_at == 3
