@@ -18,7 +18,7 @@ from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import check_names, check_values
-from jaxdrive.data.nearness import check_nearness, nearest_training
+from jaxdrive.data.nearness import leak, nearest_training
 from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
@@ -79,6 +79,9 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
+    leaks = _leak(config, dataset)
+    if leaks:
+        logger.warning("Held-out numbers will flatter: %s", leaks)
     in_steps = durations.resolve(config, steps_per_epoch(config, dataset))
     num_steps = in_steps["num_steps"]
     if last > num_steps:
@@ -112,6 +115,11 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     _evaluate_unless_done(config, workdir, dataset, step)
     _drive_unless_done(config, workdir, step)
     _say_where(workdir)
+
+
+def _leak(config: Config, dataset: Dataset) -> str:
+    gap = config["data"]["split"]["gap_seconds"]
+    return leak(dataset, nearest_training(dataset), gap_seconds=gap)
 
 
 def _going_on(
@@ -282,8 +290,9 @@ def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) ->
         if batch is None:
             logger.info("\nPage: %s", folder / inspection.PAGE)
         logger.info("Pictures: %s", folder)
-        gap = config["data"]["split"]["gap_seconds"]
-        check_nearness(dataset, nearest_training(dataset), gap_seconds=gap)
+        leaks = _leak(config, dataset)
+        if leaks:
+            raise UserError(leaks)
     _wait_for_all("inspect")
 
 

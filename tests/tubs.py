@@ -26,6 +26,7 @@ def record(
     deleted: Sequence[int] = (),
     start_ms: int = START_MS,
     interval_ms: int = INTERVAL_MS,
+    size: tuple[int, int] = (16, 12),
 ) -> list[dict[str, Any]]:
     """Records so many frames, of the sessions in equal shares; returns the records."""
     images = folder / "images"
@@ -35,7 +36,7 @@ def record(
     for index in range(count):
         angle, throttle = values_of(index)
         name = f"{index}_cam_image_array_.jpg"
-        pixels = generator.integers(0, 255, (12, 16, 3), np.uint8)
+        pixels = generator.integers(0, 255, (size[1], size[0], 3), np.uint8)
         Image.fromarray(pixels).save(images / name, quality=95)
         session = sessions[index * len(sessions) // count]
         records.append(

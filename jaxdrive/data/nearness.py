@@ -8,7 +8,6 @@ import numpy as np
 
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.split import SPLITS
-from jaxdrive.errors import UserError
 
 HELD_OUT = tuple(split for split in SPLITS if split != "train")
 # Times are kept to the millisecond.
@@ -70,21 +69,18 @@ def nearness_lines(nearest: dict[str, np.ndarray]) -> list[str]:
     return lines
 
 
-def check_nearness(dataset: Dataset, nearest: dict[str, np.ndarray], *, gap_seconds: float) -> None:
-    """Refuses a dataset whose held-out frames come nearer to training frames than the gap.
-
-    Raises:
-      UserError: They do; the nearest frame is named.
-    """
+def leak(dataset: Dataset, nearest: dict[str, np.ndarray], *, gap_seconds: float) -> str:
+    """What to say where held-out frames come nearer to training frames than the gap; "" if none."""
     for split, seconds in nearest.items():
         near = seconds < gap_seconds - _ROUNDING
         if not near.any():
             continue
         record = int(dataset.ids(split)[np.argmin(seconds)])
-        raise UserError(
+        return (
             f"the split leaks: {near.sum():,} of {len(near):,} {split} frames are nearer than"
             f" config.data.split.gap_seconds={gap_seconds:g} to a training frame; the nearest,"
             f" {seconds.min():.3g} s away, is that of {dataset.origins[record]} in session"
             f" {dataset.sessions[record]}. Sessions that follow each other without a break belong"
             " into one folder; where they may leak, set config.data.split.gap_seconds=0"
         )
+    return ""

@@ -9,7 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,10 @@ from jaxdrive.data.split import SplitRule, split_of
 
 _WRITER_OPTIONS = "group_size:1,uncompressed"
 _SHARD_BYTES = 256_000_000
+
+
+# Of a frame: time, camera, origin, labels.
+_Row = tuple[float, str, str, Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,18 +72,16 @@ def write_part(
     Raises:
       UserError: A row is bad and that is an error.
     """
-    columns: dict[str, list[Any]] = {}
+    kept: list[_Row] = []
     bad: list[BadRow] = []
     stem = _stem(session_index, piece)
     for left_over in folder.glob(f"{stem}*"):
         left_over.unlink()
     frames = bad_rows.sift(session, bad, on_bad=on_bad)
-    shards = _write_shards(folder, stem, _fitted(frames, session, fit, rule, columns))
-    table = pa.table(
-        {name: pa.array(values, _column_type(name)) for name, values in columns.items()}
-    )
-    keep_part(folder, session_index, piece, Part(table if columns else None, shards, bad))
-    return table.num_rows
+    shards = _write_shards(folder, stem, _fitted(frames, fit, kept))
+    table = _table(session, rule, kept) if kept else None
+    keep_part(folder, session_index, piece, Part(table, shards, bad))
+    return len(kept)
 
 
 def keep_part(folder: Path, session_index: int, piece: int, part: Part) -> None:
@@ -118,37 +120,37 @@ def _stem(session_index: int, piece: int) -> str:
     return f"part-{session_index:05d}-{piece:04d}"
 
 
-def _column_type(name: str) -> pa.DataType:
-    if name.startswith("label/"):
-        return pa.float32()
-    return pa.float64() if name == "time" else pa.string()
-
-
 def _fitted(
-    frames: Iterable[Frame],
-    session: Session,
-    fit: Fit,
-    rule: SplitRule,
-    columns: dict[str, list[Any]],
-) -> Iterator[Frame]:
+    frames: Iterable[Frame], fit: Fit, kept: list[_Row]
+) -> Iterator[tuple[np.ndarray, Mapping[str, float]]]:
+    """Pictures as the network gets them, and labels; the frames without picture go to `kept`."""
     for frame in frames:
-        row = {
-            "session": session.name,
-            "split": split_of(session, frame.time, rule),
-            "time": frame.time,
-            "camera": frame.camera,
-            "origin": frame.origin,
-        } | {f"label/{name}": value for name, value in frame.labels.items()}
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-        yield dataclasses.replace(frame, image=fit_image(frame.image, fit))
+        kept.append((frame.time, frame.camera, frame.origin, frame.labels))
+        yield fit_image(frame.image, fit), frame.labels
 
 
-def _write_shards(folder: Path, stem: str, frames: Iterable[Frame]) -> list[dict[str, Any]]:
+def _table(session: Session, rule: SplitRule, kept: Sequence[_Row]) -> pa.Table:
+    times, cameras, origins, labels = zip(*kept, strict=True)
+    columns = {
+        "session": pa.array([session.name] * len(kept), pa.string()),
+        "split": pa.array([split_of(session, time, rule) for time in times], pa.string()),
+        "time": pa.array(times, pa.float64()),
+        "camera": pa.array(cameras, pa.string()),
+        "origin": pa.array(origins, pa.string()),
+    }
+    for name in labels[0]:
+        values = [own[name] for own in labels]
+        columns[f"label/{name}"] = pa.array(values, pa.float32())
+    return pa.table(columns)
+
+
+def _write_shards(
+    folder: Path, stem: str, frames: Iterable[tuple[np.ndarray, Mapping[str, float]]]
+) -> list[dict[str, Any]]:
     shards: list[dict[str, Any]] = []
     writer, room = None, 0
-    for frame in frames:
-        record = _serialized(frame)
+    for image, labels in frames:
+        record = _serialized(image, labels)
         if writer is None or room < len(record):
             if writer is not None:
                 writer.close()
@@ -166,16 +168,16 @@ def _write_shards(folder: Path, stem: str, frames: Iterable[Frame]) -> list[dict
     return shards
 
 
-def _serialized(frame: Frame) -> bytes:
+def _serialized(image: np.ndarray, labels: Mapping[str, float]) -> bytes:
     """The frame as TFDS writes it: a tf.train.Example.
 
     Filled in here, since TFDS's own way takes as long as decoding the picture did.
     """
     example = _example_class()()
     features = example.features.feature
-    features["image"].bytes_list.value.append(frame.image.tobytes())
-    for name, value in frame.labels.items():
-        features[f"labels/{name}"].float_list.value.append(np.float32(value))
+    features["image"].bytes_list.value.append(image.tobytes())
+    for name, value in labels.items():
+        features[f"labels/{name}"].float_list.value.append(value)
     # Else features stand in another order each time, and so do the bytes of a dataset.
     serialized: bytes = example.SerializeToString(deterministic=True)
     return serialized

@@ -7,6 +7,7 @@ block's number, decides, so what is recorded later never moves an earlier frame.
 """
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -67,6 +68,7 @@ def _block_split(session: Session, block: int, rule: SplitRule) -> str:
     return _drawn(f"{session.name}, block {block}", rule)
 
 
+@functools.cache
 def _drawn(name: str, rule: SplitRule) -> str:
     """A split drawn by a hash of `name`, by the shares of the rule."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

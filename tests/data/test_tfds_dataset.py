@@ -71,6 +71,16 @@ def test_what_is_not_there_is_named(tmp_path, changes, told):
         tfds_dataset.sessions(data)
 
 
+def test_files_without_random_access_are_named(tmp_path):
+    folder = tfds_toy.write(tmp_path, {"train": 10}) / tfds_toy.NAME / "1.0.0"
+    info = folder / "dataset_info.json"
+    info.write_text(info.read_text().replace("array_record", "tfrecord"))
+    for file in folder.glob("*.array_record-*"):
+        file.rename(file.with_name(file.name.replace("array_record", "tfrecord")))
+    with pytest.raises(UserError, match=r"are tfrecord, which has no random access. Convert"):
+        tfds_dataset.sessions(settings(tmp_path))
+
+
 def test_a_record_that_cannot_be_read_is_a_bad_row(tmp_path, monkeypatch):
     data = settings(tfds_toy.write(tmp_path, {"train": 10}))
     (session,) = tfds_dataset.sessions(data)

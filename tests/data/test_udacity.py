@@ -1,13 +1,11 @@
 """Logs of every origin read alike; what cannot be read is told row by row and camera by camera."""
 
-import datetime
 import errno
 import os
 import shutil
 from pathlib import Path
 
 import numpy as np
-import pyarrow.csv
 import pytest
 import tiny
 from PIL import Image
@@ -16,11 +14,10 @@ from configs import udacity as udacity_config
 from jaxdrive.data import shards
 from jaxdrive.data.dataset import ImageReader, open_dataset
 from jaxdrive.data.frames import BadRow, Frame
-from jaxdrive.data.prepare import fingerprint, fit_of, prepare
-from jaxdrive.data.sources import udacity
+from jaxdrive.data.prepare import fingerprint, fit_of
+from jaxdrive.data.sources import pictures, udacity
 from jaxdrive.data.split import rule_of
 from jaxdrive.errors import UserError
-from tests import recordings
 from tests.recordings import (
     CAMERAS,
     COLUMNS,
@@ -287,98 +284,22 @@ def test_a_bad_row_is_listed_and_costs_nothing_else(recorded, recording, tmp_pat
 @pytest.mark.parametrize("opens_at", [1, 2, 3])
 def test_a_locked_picture_is_tried_three_times(recording, monkeypatch, opens_at):
     # By its mode alone it could be read by root, as whom tests may run.
-    locked, read, tries = image(recording, "left", 2), Path.read_bytes, []
+    locked, tries = str(image(recording, "left", 2)), []
 
-    def refusing(path):
+    def refusing(path, mode):
         if path == locked:
             tries.append(path)
             if len(tries) <= opens_at:
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-        return read(path)
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return open(path, mode)
 
-    monkeypatch.setattr(Path, "read_bytes", refusing)
+    monkeypatch.setattr(pictures, "open", refusing, raising=False)
     bad = [item for item in read_all(recording)["."] if isinstance(item, BadRow)]
-    told = f"{locked.name}: Permission denied, tried 3 times"
+    told = f"{image_name('left', 2)}: Permission denied, tried 3 times"
     assert len(tries) == min(opens_at + 1, 3)
     assert bad == [BadRow("driving_log.csv, row 3, left", "image cannot be opened", told)] * (
         opens_at == 3
     )
-
-
-def test_frames_and_bad_rows_of_all_sessions_add_up(tmp_path, monkeypatch):
-    for number, (do, *_) in enumerate(DAMAGE.values()):
-        day = recordings.START + datetime.timedelta(days=1)
-        monkeypatch.setattr(recordings, "START", day)
-        folder = tmp_path / "all" / f"{number:02}"
-        record(folder, ROWS)
-        do(folder)
-    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "all")))
-    bad = dataset.manifest["bad_rows"]
-    assert bad["count"] == len(bad["list"]) == sum(bad["reasons"].values())
-    assert bad["count"] == sum(len(cameras) for _, cameras, *_ in DAMAGE.values())
-    assert bad["count"] + len(dataset.times) == 3 * ROWS * len(DAMAGE)
-    assert sum(dataset.manifest["frames"].values()) == len(dataset.times)
-    assert not set(dataset.origins) & {row["origin"] for row in bad["list"]}
-    assert not list(dataset.path.glob("part-*"))
-    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
-    assert len(rows) == ROWS * len(DAMAGE)
-    assert sum(row["frames"] for row in rows) == len(dataset.times)
-    told = {row["origin"]: row["left_out"] for row in rows if row["left_out"]}
-    assert set(told) == {row["origin"].rpartition(", ")[0] for row in bad["list"]}
-
-
-def test_a_row_that_came_before_is_a_duplicate_and_every_other_is_not(recorded, tmp_path):
-    # "a" holds the recording, "b" the same as a copy with two rows more, "c" one of those again.
-    shutil.copytree(recorded, tmp_path / "in" / "a")
-    second = tmp_path / "in" / "b"
-    log = record(second, ROWS + 2)
-    for row in range(ROWS):
-        shutil.copy(image(recorded, "center", row), image(second, "center", row))
-    shutil.copytree(second / "IMG", tmp_path / "in" / "c" / "IMG")
-    write_log(tmp_path / "in" / "c", [log[-1], log[-1]])
-    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
-    bad = dataset.manifest["bad_rows"]
-    assert bad["reasons"] == {"duplicate": 3 * ROWS + 6}
-    assert bad["list"][0]["origin"] == "b/driving_log.csv, row 1, center"
-    assert (
-        bad["list"][0]["detail"] == f"{image_name('center', 0)} is that of a/driving_log.csv, row 1"
-    )
-    assert bad["list"][-1]["detail"].endswith(f"is that of b/driving_log.csv, row {ROWS + 2}")
-    assert len(dataset.times) == 3 * (ROWS + 2)
-    held = {session["name"]: session["records"] for session in dataset.manifest["sessions"]}
-    assert held == {"a": 3 * ROWS, "b": 6, "c": 0}
-
-
-def test_a_run_that_is_added_is_read_alone_and_moves_no_frame(tmp_path):
-    split = {"block_seconds": 0.5, "gap_seconds": 0.0, "validation": 0.3, "test": 0.3}
-    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"), split=split)
-    record(tmp_path / "runs" / "monday", 40)
-    first = prepare(data)
-    record(tmp_path / "runs" / "friday", 20, first=100)
-    # A picture that is read again would be found damaged.
-    for file in (tmp_path / "runs" / "monday" / "IMG").iterdir():
-        file.write_bytes(bytes(file.stat().st_size))
-    grown = prepare(data)
-    assert grown.path != first.path
-    assert not grown.manifest["bad_rows"]["count"]
-    friday = grown.sessions == "friday"
-    assert friday.sum() == 60
-    for name in ("splits", "times", "cameras", "origins"):
-        old, new = getattr(first, name), getattr(grown, name)[~friday]
-        assert new.tolist() == old.tolist()
-    ids = np.flatnonzero(~friday)
-    np.testing.assert_array_equal(
-        ImageReader(grown).read(ids), ImageReader(first).read(np.arange(len(ids)))
-    )
-    assert first.manifest == open_dataset(first.path).manifest
-
-
-def test_a_size_is_the_recording_s_not_the_session_s(recorded, tmp_path):
-    shutil.copytree(recorded, tmp_path / "in" / "a")
-    record(tmp_path / "in" / "b", 3, size=(64, 32), first=100)
-    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
-    assert dataset.manifest["bad_rows"]["reasons"] == {"image of another size": 9}
-    assert set(dataset.sessions) == {"a"}
 
 
 def test_a_mended_recording_is_read_anew_and_a_moved_one_is_not(recording, tmp_path):

@@ -40,7 +40,7 @@ def recordings(tmp_path_factory):
     (first / "IMG" / image_name("left", 4)).write_bytes(b"")
     damaged = first / "IMG" / image_name("right", 5)
     damaged.write_bytes(damaged.read_bytes()[:-50])
-    record(folder / "tuesday", ROWS, size=(64, 64))
+    record(folder / "tuesday", ROWS, size=(64, 64), first=1000)
     return folder
 
 

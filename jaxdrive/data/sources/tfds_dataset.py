@@ -137,8 +137,10 @@ def _data_source(config: Mapping[str, Any], split: str, *, only: Sequence[str]) 
         return builder.as_data_source(split=split, decoders=decoders)
     except NotImplementedError as error:
         raise UserError(
-            f"config.data.source={config['source']!r}: {' '.join(str(error).split())}. Convert the"
-            " dataset with `tfds convert_format --to=array_record`"
+            f"config.data.source={config['source']!r}: its files in {builder.data_path} are"
+            f" {builder.info.file_format.value}, which has no random access. Convert them with"
+            " `tfds convert_format --dataset_dir=DIR --out_file_format=array_record"
+            " --out_dir=OTHER`"
         ) from error
 
 

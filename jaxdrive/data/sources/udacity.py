@@ -211,17 +211,19 @@ def _moment(row: Mapping[str, Any]) -> int | None:
     for camera in CAMERAS:
         match = _TIME.search(row[camera] or "")
         if match:
+            year, month, day, hour, minute, second, milliseconds = map(int, match[1].split("_"))
             try:
-                # %f takes one to six digits: 105 is 0.105 s.
-                moment = datetime.datetime.strptime(match[1], "%Y_%m_%d_%H_%M_%S_%f")
+                moment = datetime.datetime(
+                    year, month, day, hour, minute, second, tzinfo=datetime.UTC
+                )
             except ValueError:
                 continue
-            return round(moment.replace(tzinfo=datetime.UTC).timestamp() * 1000)
+            return round(moment.timestamp()) * 1000 + milliseconds
     return None
 
 
 def _file_name(path: str) -> str:
-    return re.split(r"[\\/]", path)[-1]
+    return path[max(path.rfind("/"), path.rfind("\\")) + 1 :]
 
 
 def _image(folder: Path, path: str, size: tuple[int, int] | None) -> np.ndarray:
