@@ -13,9 +13,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxdrive.errors import UserError
+from jaxdrive.models.dropout import dropout
+from jaxdrive.models.first_net import FirstNet
 from jaxdrive.models.layers import BatchNorm
-from jaxdrive.models.pilotnet import PilotNet
+from jaxdrive.models.pilotnet import PilotNet, PilotNetSame
 from jaxdrive.models.small import SmallNet
+from jaxdrive.models.small_inception import SmallInception
 from jaxdrive.models.xception import Xception
 
 # float32 stands for the parameters' own dtype, which only tests change.
@@ -39,6 +42,7 @@ class MultiHead(nn.Module):
       outputs: By head name, how many numbers it gives; one where it is not named.
       compute_dtype: One of `COMPUTE_DTYPES`, what the backbone computes in.
       dense_init: One of `DENSE_INITS`, what the first kernels of dense layers are drawn from.
+      dropout: The share of the backbone's features that training drops; 0 = none.
     """
 
     backbone: nn.Module
@@ -47,6 +51,7 @@ class MultiHead(nn.Module):
     outputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     compute_dtype: str = "float32"
     dense_init: str = "lecun_normal"
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -56,6 +61,7 @@ class MultiHead(nn.Module):
         train: bool,
         groups: int = 1,
         rows: Mapping[str, slice] | None = None,
+        dropout_keys: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
         """Computes the outputs of the heads; what they mean stands in `training/losses.py`.
 
@@ -65,6 +71,7 @@ class MultiHead(nn.Module):
           groups: Number of equal sub-batches with statistics of their own.
           rows: By head name, the rows that this head sees; heads that are not named are left out.
             None lets every head see every row.
+          dropout_keys: Random keys [n], one a row, of what `dropout` drops; None drops nothing.
 
         Returns:
           By head name, [rows seen], or [rows seen, outputs] where the head has several.
@@ -75,6 +82,8 @@ class MultiHead(nn.Module):
             image = image.astype(self.compute_dtype)
         # Few numbers from here on: bfloat16 would cost accuracy and save nothing.
         features = self.backbone(image, train=train, groups=groups).astype(dtype)
+        if dropout_keys is not None:
+            features = dropout(features, dropout_keys, rate=self.dropout)
         scalars = [
             inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"
         ]
@@ -133,6 +142,7 @@ def make_model(
         outputs=outputs or {},
         compute_dtype=config["compute_dtype"],
         dense_init=config["dense_init"],
+        dropout=config["dropout"],
     )
 
 
@@ -141,12 +151,28 @@ def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
     return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
 
 
+def _first_net(config: Mapping[str, Any], axis_name: str) -> nn.Module:
+    _refuse_batch_norm(config)
+    return FirstNet(parent=None)
+
+
+def _small_inception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
+    _refuse_batch_norm(config)
+    return SmallInception(parent=None)
+
+
 def _pilotnet(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    if config["batch_norm"]["use"]:
-        raise UserError(
-            "config.model.batch_norm.use=True: pilotnet has no batch normalisation, set it to False"
-        )
+    _refuse_batch_norm(config)
     return PilotNet(parent=None)
+
+
+def _pilotnet_same(config: Mapping[str, Any], axis_name: str) -> nn.Module:
+    if not config["batch_norm"]["use"]:
+        raise UserError(
+            "config.model.backbone='pilotnet_same' has batch normalisation: set"
+            " config.model.batch_norm.use=True, or take 'pilotnet', which has none"
+        )
+    return PilotNetSame(batch_norm=_batch_norm(config, axis_name), parent=None)
 
 
 def _xception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
@@ -156,6 +182,14 @@ def _xception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
             " config.model.batch_norm.use=True"
         )
     return Xception(batch_norm=_batch_norm(config, axis_name), parent=None)
+
+
+def _refuse_batch_norm(config: Mapping[str, Any]) -> None:
+    if config["batch_norm"]["use"]:
+        raise UserError(
+            f"config.model.batch_norm.use=True: {config['backbone']} has no batch normalisation,"
+            " set it to False"
+        )
 
 
 def _batch_norm(config: Mapping[str, Any], axis_name: str) -> Callable[..., BatchNorm]:
@@ -168,4 +202,11 @@ def _batch_norm(config: Mapping[str, Any], axis_name: str) -> Callable[..., Batc
     )
 
 
-BACKBONES = {"small": _small, "pilotnet": _pilotnet, "xception": _xception}
+BACKBONES = {
+    "small": _small,
+    "first_net": _first_net,
+    "small_inception": _small_inception,
+    "pilotnet": _pilotnet,
+    "pilotnet_same": _pilotnet_same,
+    "xception": _xception,
+}
