@@ -127,7 +127,8 @@ def make_model(
       outputs: By head name, how many numbers it gives; one where it is not named.
 
     Raises:
-      UserError: The backbone, the dtype or the initialisation is unknown.
+      UserError: The backbone, the dtype or the initialisation is unknown, or the backbone does not
+        go with or without batch normalisation.
     """
     known = {"backbone": BACKBONES, "compute_dtype": COMPUTE_DTYPES, "dense_init": DENSE_INITS}
     for field, names in known.items():
@@ -135,8 +136,9 @@ def make_model(
             raise UserError(
                 f"config.model.{field}={config[field]!r} is not known: one of {', '.join(names)}"
             )
+    _check_batch_norm(config)
     return MultiHead(
-        backbone=BACKBONES[config["backbone"]](config, axis_name),
+        backbone=BACKBONES[config["backbone"]](config, _batch_norm(config, axis_name)),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
         outputs=outputs or {},
@@ -146,49 +148,13 @@ def make_model(
     )
 
 
-def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    batch_norm = _batch_norm(config, axis_name) if config["batch_norm"]["use"] else None
-    return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
-
-
-def _first_net(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    _refuse_batch_norm(config)
-    return FirstNet(parent=None)
-
-
-def _small_inception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    _refuse_batch_norm(config)
-    return SmallInception(parent=None)
-
-
-def _pilotnet(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    _refuse_batch_norm(config)
-    return PilotNet(parent=None)
-
-
-def _pilotnet_same(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    if not config["batch_norm"]["use"]:
+def _check_batch_norm(config: Mapping[str, Any]) -> None:
+    backbone, use = config["backbone"], config["batch_norm"]["use"]
+    needed = BATCH_NORMALISED.get(backbone, use)
+    if use != needed:
         raise UserError(
-            "config.model.backbone='pilotnet_same' has batch normalisation: set"
-            " config.model.batch_norm.use=True, or take 'pilotnet', which has none"
-        )
-    return PilotNetSame(batch_norm=_batch_norm(config, axis_name), parent=None)
-
-
-def _xception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    if not config["batch_norm"]["use"]:
-        raise UserError(
-            "config.model.backbone='xception' does not train without batch normalisation: set"
-            " config.model.batch_norm.use=True"
-        )
-    return Xception(batch_norm=_batch_norm(config, axis_name), parent=None)
-
-
-def _refuse_batch_norm(config: Mapping[str, Any]) -> None:
-    if config["batch_norm"]["use"]:
-        raise UserError(
-            f"config.model.batch_norm.use=True: {config['backbone']} has no batch normalisation,"
-            " set it to False"
+            f"config.model.batch_norm.use={use}: {backbone} {'always' if needed else 'never'} has"
+            f" batch normalisation, so set it to {needed}"
         )
 
 
@@ -202,11 +168,30 @@ def _batch_norm(config: Mapping[str, Any], axis_name: str) -> Callable[..., Batc
     )
 
 
-BACKBONES = {
+# Whether a backbone has batch normalisation; those that are not named do as the configuration says.
+BATCH_NORMALISED = {
+    "pilotnet": False,
+    "pilotnet_same": True,
+    "first_net": False,
+    "small_inception": False,
+    "xception": True,
+}
+
+
+def _small(config: Mapping[str, Any], batch_norm: Callable[..., BatchNorm]) -> nn.Module:
+    return SmallNet(
+        channels=tuple(config["channels"]),
+        batch_norm=batch_norm if config["batch_norm"]["use"] else None,
+        parent=None,
+    )
+
+
+# By name, what makes a backbone of `config.model` and of what makes its batch normalisation.
+BACKBONES: dict[str, Callable[[Mapping[str, Any], Callable[..., BatchNorm]], nn.Module]] = {
     "small": _small,
-    "first_net": _first_net,
-    "small_inception": _small_inception,
-    "pilotnet": _pilotnet,
-    "pilotnet_same": _pilotnet_same,
-    "xception": _xception,
+    "pilotnet": lambda config, batch_norm: PilotNet(parent=None),
+    "pilotnet_same": lambda config, batch_norm: PilotNetSame(batch_norm, parent=None),
+    "first_net": lambda config, batch_norm: FirstNet(parent=None),
+    "small_inception": lambda config, batch_norm: SmallInception(parent=None),
+    "xception": lambda config, batch_norm: Xception(batch_norm, parent=None),
 }
