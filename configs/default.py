@@ -256,16 +256,20 @@ def _augment() -> ConfigDict:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
-    # "small", or "xception".
+    # "small"; "pilotnet" for pictures of 66 x 200; "pilotnet_same", "first_net" and
+    # "small_inception" for those of 320 columns, see configs/udacity.py; or "xception".
     model.backbone = "small"
     # What the backbone computes in, "float32" or "bfloat16"; parameters, statistics of batches,
     # heads and losses stay float32.
     model.compute_dtype = "float32"
     # Output channels of the small backbone's convolutions, each of which halves the picture.
     model.channels = (16, 32, 64)
-    # Batch normalisation after convolutions (xception always has it); sync = statistics over all
-    # devices together.
+    # Batch normalisation after convolutions (xception and pilotnet_same always have it, pilotnet,
+    # first_net and small_inception never); sync = statistics over all devices together.
     model.batch_norm = ConfigDict({"use": False, "sync": True, "momentum": 0.99, "epsilon": 1e-3})
+    # Share of the backbone's features that training drops at random, in every row anew (0.5 is
+    # usual); 0 = none.
+    model.dropout = 0.0
     # Widths of the dense layers common to all heads, and of each head's own before its output.
     model.common = (64,)
     model.head = (32,)

@@ -35,6 +35,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "data.width": (1, None),
     "loader.threads": (1, None),
     "loader.prefetch": (1, None),
+    "model.dropout": (0, 0.99),
     "model.batch_norm.momentum": (0, 1),
     "model.batch_norm.epsilon": (0, None),
     "optim.learning_rate": (0, None),

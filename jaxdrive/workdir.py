@@ -28,6 +28,8 @@ RUN_FILE = "run.json"
 
 # A checkpoint makes sense only for the same network and data; all else may change on the way.
 _FIXED = ("model", "heads", "scalars", "seed", "optim.name", "data.fraction", "best_by")
+# Fields that configurations of older runs do not have, and the values that say what those did.
+_LATER_FIELDS = {"model.dropout": 0.0}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "gymnasium")
 # A full disk, a used-up quota, a file larger than is allowed.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -59,7 +61,7 @@ def read_json(path: epath.Path) -> Any:
 
 
 def read_config(workdir: epath.Path) -> dict[str, Any]:
-    """The configuration of the run in `workdir`.
+    """The configuration of the run in `workdir`, with every field that there is now.
 
     Raises:
       UserError: There is no run.
@@ -70,6 +72,12 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
             f"{workdir} holds no run (there is no {CONFIG_FILE} in it): train first with"
             f" launch.py train --config=FILE --workdir={workdir}, or name another --workdir"
         )
+    for name, value in _LATER_FIELDS.items():
+        *groups, last = name.split(".")
+        place = config
+        for group in groups:
+            place = place.setdefault(group, {})
+        place.setdefault(last, value)
     return config
 
 
@@ -90,7 +98,8 @@ def check_same_run(
     Raises:
       UserError: The checkpoint is of another network or of other data.
     """
-    before, now = flatten(meta["config"]), flatten(json.loads(json.dumps(config)))
+    before = _LATER_FIELDS | flatten(meta["config"])
+    now = flatten(json.loads(json.dumps(config)))
     changes = {
         name: (before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())

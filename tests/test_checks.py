@@ -11,6 +11,8 @@ from configs import quickstart, udacity, xception_two_heads
 from jaxdrive.checks import check, check_driving, check_serving
 from jaxdrive.errors import UserError
 
+VARIANTS = {"udacity": ("pilotnet", "pilotnet_same", "first_net", "small_inception")}
+
 
 def config_with(name: str, value) -> dict:
     config = copy.deepcopy(quickstart.get_config().to_dict())
@@ -30,7 +32,8 @@ def test_the_shipped_configurations_pass():
         get_config = runpy.run_path(str(file))["get_config"]
         check(get_config().to_dict())
         if inspect.signature(get_config).parameters:
-            check(get_config("udacity").to_dict())
+            for variant in VARIANTS.get(file.stem, ("udacity",)):
+                check(get_config(variant).to_dict())
 
 
 @pytest.mark.parametrize(
@@ -79,6 +82,8 @@ def test_the_shipped_configurations_pass():
         ("augment.colour_mix.offset", 60.0),
         ("drive.tracks", 101),
         ("model.channels", ("a",)),
+        ("model.dropout", 1.0),
+        ("model.dropout", -0.1),
         ("model.head", (0,)),
         ("data.dir", "gs://bucket/datasets"),
         ("data.path", "gs://bucket/recordings"),

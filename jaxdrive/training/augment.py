@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdrive.heads import Head
+from jaxdrive.training.randomness import row_keys
 
 KINDS = ("flip", "shift", "brightness", "gamma", "colour_mix")
 _COLOURS = ("brightness", "gamma", "colour_mix")
@@ -116,8 +117,8 @@ def draw(
       rows: Rows of the global batch, int32 [b].
     """
     factors = {kind: _factor(settings[kind]["schedule"], step) for kind in KINDS}
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), position), head)
-    return jax.vmap(lambda row: _draw_one(settings, factors, jax.random.fold_in(key, row)))(rows)
+    keys = row_keys(seed=seed, position=position, head=head, rows=rows)
+    return jax.vmap(lambda key: _draw_one(settings, factors, key))(keys)
 
 
 def _factor(schedule: Any, step: Any) -> jax.Array:
