@@ -4,7 +4,7 @@ Verbs:
   prepare   record or read, and write a dataset, unless it is there
   train     everything: prepare, train, evaluate, drive, report; run again, it goes on
   evaluate  score a checkpoint on recorded frames that it never saw
-  drive     let a checkpoint drive tracks that it never saw
+  drive     let a checkpoint drive tracks that it never saw, or the Udacity simulator
   inspect   print and draw a dataset, or what a batch of it gives the train step
   compare   lay the learning curves of several runs over each other and score them alike
 
@@ -13,6 +13,7 @@ Examples:
   python launch.py train --config=configs/quickstart.py --config.balance=none --workdir=runs/plain
   python launch.py evaluate --workdir=runs/quickstart --split=validation
   python launch.py drive --workdir=runs/quickstart --steps=500,1000,3000
+  python launch.py drive --workdir=runs/udacity --simulator=udacity --set_speed=15
   python launch.py inspect --config=configs/quickstart.py --batch=100
   python launch.py compare --workdirs=runs/quickstart,runs/plain
 

@@ -166,10 +166,14 @@ def pedals_head() -> ConfigDict:
 def _data() -> ConfigDict:
     data = ConfigDict()
     # Where recordings come from: "car_racing" drives and records them when they are needed,
-    # "udacity" reads those of the Udacity simulator in data.path.
+    # "udacity" reads those of the Udacity simulator in data.path, "donkey" tubs of Donkeycar there,
+    # "tfds:NAME/CONFIG" a dataset of TensorFlow Datasets, see data.tfds.
     data.source = "car_racing"
-    # Folder of the recordings, any folders below it included; for car_racing unused.
+    # Folder of the recordings, any folders below it included; of TFDS's datasets ("" = where it
+    # keeps them); for car_racing unused.
     data.path = ""
+    # Frames a second of recordings that have no usable clock.
+    data.frames_per_second = 20.0
     # What to do with a row of a recording that no frame can be made of (no picture, a damaged one,
     # a label that is no number): "skip" counts and lists it in the dataset's manifest, "fail" ends.
     data.on_bad = "skip"
@@ -183,6 +187,18 @@ def _data() -> ConfigDict:
     data.prepared = ""
     # Share of the training frames to use: 0.1 for a quick try.
     data.fraction = 1.0
+    # Which features of a TFDS dataset are what: "observation/image" is nested, "action/0" an entry
+    # of an array, "" is not there. Times are seconds; without them, frames_per_second tells.
+    # Without sessions, each of its splits is one.
+    data.tfds = ConfigDict(
+        {
+            "image": "image",
+            "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},
+            "session": "",
+            "time": "",
+            "camera": "",
+        }
+    )
     # Where prepared datasets are kept; runs share them.
     data.dir = "datasets"
     # Episodes to record for training, for choosing checkpoints, and for the final numbers.
@@ -196,11 +212,13 @@ def _data() -> ConfigDict:
     data.action_repeat = 2
     # Simulator steps after which an episode ends.
     data.max_steps = 1000
-    # Rows to cut off above and below, then the size to resize to.
+    # Rows to cut off above and below, then the size to resize to: "stretch" fills it, "pad" and
+    # "crop" keep the picture's proportions and add black, or cut off what is over.
     data.crop_top = 0
     data.crop_bottom = 0
     data.height = 96
     data.width = 96
+    data.resize = "stretch"
     return data
 
 
@@ -268,16 +286,20 @@ def _augment() -> ConfigDict:
 
 def _model() -> ConfigDict:
     model = ConfigDict()
-    # "small", or "xception".
+    # "small"; "pilotnet" for pictures of 66 x 200; "pilotnet_same", "first_net" and
+    # "small_inception" for those of 320 columns, see configs/udacity.py; or "xception".
     model.backbone = "small"
     # What the backbone computes in, "float32" or "bfloat16"; parameters, statistics of batches,
     # heads and losses stay float32.
     model.compute_dtype = "float32"
     # Output channels of the small backbone's convolutions, each of which halves the picture.
     model.channels = (16, 32, 64)
-    # Batch normalisation after convolutions (xception always has it); sync = statistics over all
-    # devices together.
+    # Batch normalisation after convolutions (xception and pilotnet_same always have it, pilotnet,
+    # first_net and small_inception never); sync = statistics over all devices together.
     model.batch_norm = ConfigDict({"use": False, "sync": True, "momentum": 0.99, "epsilon": 1e-3})
+    # Share of the backbone's features that training drops at random, in every row anew (0.5 is
+    # usual); 0 = none.
+    model.dropout = 0.0
     # Widths of the dense layers common to all heads, and of each head's own before its output.
     model.common = (64,)
     model.head = (32,)

@@ -36,6 +36,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "data.width": (1, None),
     "loader.threads": (1, None),
     "loader.prefetch": (1, None),
+    "model.dropout": (0, 0.99),
     "model.batch_norm.momentum": (0, 1),
     "model.batch_norm.epsilon": (0, None),
     "optim.learning_rate": (0, None),
@@ -140,14 +141,40 @@ def check_driving(config: Mapping[str, Any]) -> None:
     if config["data"]["source"] != _SIMULATOR:
         raise UserError(
             f"config.data.source={config['data']['source']!r} has no simulator here to drive in:"
-            " `evaluate` measures it on recordings; train without driving with"
-            " --config.drive.tracks=0"
+            " `drive --simulator=udacity` drives the Udacity simulator, `evaluate` measures on"
+            " recordings; train without driving with --config.drive.tracks=0"
         )
     strangers = sorted(set(config["scalars"]) - set(_DRIVING_SCALARS))
     if strangers:
         raise UserError(
             f"config.scalars.{strangers[0]}: while driving only {', '.join(_DRIVING_SCALARS)} is"
             " known. Leave it out, or train without driving with --config.drive.tracks=0"
+        )
+
+
+def check_serving(config: Mapping[str, Any], *, set_speed: float) -> None:
+    """Looks whether the network of a configuration can drive in the Udacity simulator.
+
+    Raises:
+      UserError: It does not tell what the simulator has to be told, or needs what the simulator
+        does not tell.
+    """
+    told = set(itertools.chain(*map(control_names, heads_from_config(config["heads"]).values())))
+    if "steering" not in told:
+        raise UserError(
+            f"the network has no head for steering, only for {', '.join(sorted(told))}: it cannot"
+            " drive"
+        )
+    if not set_speed and "throttle" not in told:
+        raise UserError(
+            "--set_speed=0 leaves the pedals to the network, which has no head for throttle: give"
+            " a speed to keep, such as --set_speed=10"
+        )
+    strangers = sorted(set(config["scalars"]) - set(_DRIVING_SCALARS))
+    if strangers:
+        raise UserError(
+            f"config.scalars.{strangers[0]}: the simulator tells only"
+            f" {', '.join(_DRIVING_SCALARS)}, so this network cannot drive in it"
         )
 
 

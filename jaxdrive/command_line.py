@@ -5,8 +5,8 @@ Says in one line what is wrong with it. What a verb does stands in `run.py`.
 
 import dataclasses
 import difflib
-import errno
 import inspect
+import itertools
 import os
 import runpy
 import socket
@@ -26,16 +26,19 @@ from jaxdrive.errors import UsageError, UserError
 
 VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare")
 _SPLITS = ("train", "validation", "test")
+# By simulator, the flags that only driving in it takes.
+_SIMULATORS = {
+    "car_racing": ("tracks", "steps", "domain_randomize"),
+    "udacity": ("host", "port", "set_speed", "save_frames"),
+}
 # Flags that not every verb takes.
 _ONLY_FOR = {
     "step": ("evaluate", "drive"),
-    "steps": ("drive",),
-    "tracks": ("drive",),
     "split": ("evaluate",),
-    "domain_randomize": ("drive",),
     "batch": ("inspect",),
     "workdirs": ("compare",),
-}
+    "simulator": ("drive",),
+} | dict.fromkeys(itertools.chain(*_SIMULATORS.values()), ("drive",))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +70,14 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("tracks", None, tracks_help, 1, 100, **define)
     randomize_help = "drive: every track in random colours of its own."
     flags.DEFINE_boolean("domain_randomize", False, randomize_help, **define)
+    simulator_help = "drive: in which simulator; that of udacity calls a server."
+    flags.DEFINE_enum("simulator", "car_racing", list(_SIMULATORS), simulator_help, **define)
+    flags.DEFINE_string("host", "127.0.0.1", "udacity: address to listen on.", **define)
+    port_help = "udacity: port to listen on; 0 = any free one."
+    flags.DEFINE_integer("port", 4567, port_help, 0, 65535, **define)
+    speed_help = "udacity: mph to keep; 0 = the network presses the pedals."
+    flags.DEFINE_float("set_speed", 10.0, speed_help, **define)
+    flags.DEFINE_string("save_frames", "", "udacity: folder for the pictures.", **define)
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
     batch_help = "inspect: position of the batch to draw, instead of the dataset."
     flags.DEFINE_integer("batch", None, batch_help, 0, 2**31 - 1, **define)
@@ -169,6 +180,12 @@ def _check_flags(verb: str, given: flags.FlagValues) -> None:
             )
     if given["step"].present and given["steps"].present:
         raise UsageError("--step drives with one checkpoint, --steps compares several: give one")
+    for simulator, names in _SIMULATORS.items():
+        present = [name for name in names if given[name].present]
+        if present and simulator != given["simulator"].value:
+            raise UsageError(f"--{present[0]} is for --simulator={simulator}")
+    if not 0 <= float(given["set_speed"].value or 0) <= 200:
+        raise UsageError(f"--set_speed has to be from 0 to 200, found {given['set_speed'].value}")
 
 
 def _flag_help() -> str:
@@ -269,13 +286,16 @@ def run(command: Command) -> int:
     from jaxdrive import workdir as workdirs
 
     logs.to_console(quiet=jax.process_index() != 0)
-    with _plain_system_errors():
+    with workdirs.plain_system_errors():
         if command.verb != "compare":
             checks.check(command.config)
-        if command.verb == "drive":
+        serving = command.flags["simulator"] == "udacity"
+        if serving:
+            checks.check_serving(command.config, set_speed=command.flags["set_speed"])
+        elif command.verb == "drive":
             checks.check_driving(command.config)
-        # A comparison is computed before its folder is made and locked.
-        if command.workdir is None or command.verb == "compare":
+        # A comparison is computed before its folder is made and locked; a server only reads.
+        if command.workdir is None or command.verb == "compare" or serving:
             _dispatch(command)
         else:
             with workdirs.only_one(command.workdir):
@@ -300,6 +320,16 @@ def _dispatch(command: Command) -> None:
         verbs.train(config, workdir, command=command.text)
     elif command.verb == "evaluate":
         verbs.evaluate(config, workdir, step=given["step"], split=given["split"])
+    elif given["simulator"] == "udacity":
+        verbs.serve(
+            config,
+            workdir,
+            step=given["step"],
+            host=given["host"],
+            port=given["port"],
+            set_speed=given["set_speed"],
+            save_frames=Path(_absolute(given["save_frames"])) if given["save_frames"] else None,
+        )
     else:
         settings = {
             "tracks": given["tracks"] or config["drive"]["tracks"] or 20,
@@ -361,34 +391,3 @@ def _check_processes(given: Mapping[str, Any]) -> None:
             f"process 0 cannot listen on {given['coordinator']} ({error.strerror}): name another"
             " port, or end the process that uses it"
         ) from error
-
-
-# A full disk, a used-up quota, a file larger than is allowed.
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# A folder that is a file, is missing, or may not be written.
-_NO_ENTRY = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT)
-
-
-@contextmanager
-def _plain_system_errors() -> Iterator[None]:
-    """Says plainly what a disk or folder refuses, whichever library found out."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        reasons = [os.strerror(number) for number in _NO_SPACE]
-        told = next((reason for reason in reasons if reason in str(error)), None)
-        where = f" {error.filename}" if getattr(error, "filename", None) else ""  # type: ignore[attr-defined]
-        if told is not None or getattr(error, "errno", None) in _NO_SPACE:
-            raise UserError(
-                f"no space left: cannot write{where} ({told or error}). Free some, or name other"
-                " folders with --workdir and --config.data.dir. What was complete is kept: the"
-                " same command goes on from there"
-            ) from error
-        if isinstance(error, OSError) and error.errno in _NO_ENTRY:
-            raise UserError(
-                f"cannot use{where}: {error.strerror}. Name another folder with --workdir or"
-                " --config.data.dir"
-            ) from error
-        raise

@@ -10,6 +10,8 @@ logger = logging.getLogger("jaxdrive")
 
 def to_console(*, quiet: bool) -> None:
     """Shows messages on standard output; a quiet process shows warnings and errors alone."""
+    # Whoever reads the first lines alone (`| head`) is not to get Python's complaint about it.
+    logging.raiseExceptions = False
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger.addHandler(handler)

@@ -6,6 +6,7 @@ and drives.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import check_names, check_values
+from jaxdrive.data.nearness import leak, nearest_training
 from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
@@ -77,6 +79,9 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
+    leaks = _leak(config, dataset)
+    if leaks:
+        logger.warning("Held-out numbers will flatter: %s", leaks)
     in_steps = durations.resolve(config, steps_per_epoch(config, dataset))
     num_steps = in_steps["num_steps"]
     if last > num_steps:
@@ -110,6 +115,11 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
     _evaluate_unless_done(config, workdir, dataset, step)
     _drive_unless_done(config, workdir, step)
     _say_where(workdir)
+
+
+def _leak(config: Config, dataset: Dataset) -> str:
+    gap = config["data"]["split"]["gap_seconds"]
+    return leak(dataset, nearest_training(dataset), gap_seconds=gap)
 
 
 def _going_on(
@@ -235,6 +245,37 @@ def drive_ages(
     _report(workdir)
 
 
+def serve(
+    config: Config,
+    workdir: epath.Path,
+    *,
+    step: int | None,
+    host: str,
+    port: int,
+    set_speed: float,
+    save_frames: Path | None,
+) -> None:
+    """Drives the Udacity simulator with a checkpoint until Ctrl-C; leaves the workdir as it is."""
+    # Libraries of the network that no other verb needs.
+    from jaxdrive.driving import udacity_server
+
+    if jax.process_count() > 1:
+        raise UserError("one process serves the simulator: start it without --num_processes")
+    _chosen_step(workdir, step)
+    if save_frames is not None:
+        save_frames.mkdir(parents=True, exist_ok=True)
+    with udacity_server.listen(host, port) as listener:
+        policy = load_policy(config, workdir, step)
+        if config["data"]["source"] != "udacity":
+            logger.warning(
+                "The network of %s learned from %s: the simulator's pictures, and its speed in"
+                " mph, are new to it",
+                workdir,
+                config["data"]["source"],
+            )
+        udacity_server.serve(policy, listener, set_speed=set_speed, save_frames=save_frames)
+
+
 def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) -> None:
     """Prints and draws a dataset, or the batches that one position of training makes of it."""
     dataset = prepare_dataset(config["data"])
@@ -246,7 +287,12 @@ def inspect(config: Config, workdir: epath.Path | None, *, batch: int | None) ->
             _show(["", *inspection.draw_dataset(in_steps, dataset, folder)])
         else:
             _show(["", *inspection.draw_batch(in_steps, dataset, folder, position=batch)])
-        logger.info("\nPictures: %s", folder)
+        if batch is None:
+            logger.info("\nPage: %s", folder / inspection.PAGE)
+        logger.info("Pictures: %s", folder)
+        leaks = _leak(config, dataset)
+        if leaks:
+            raise UserError(leaks)
     _wait_for_all("inspect")
 
 

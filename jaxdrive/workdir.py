@@ -1,7 +1,11 @@
-"""The folder of a run: its configuration, what is known of it, whether it fits a command."""
+"""The folder of a run: its configuration, what is known of it, whether it fits a command.
+
+What the disk refuses is said plainly here as well.
+"""
 
 import copy
 import datetime
+import errno
 import importlib.metadata
 import json
 import os
@@ -44,8 +48,22 @@ _LATER_FIELDS: Mapping[str, Any] = {
         "schedule": (),
     },
     "augment.views": {"schedule": ()},
+    "model.dropout": 0.0,
+    "data.frames_per_second": 20.0,
+    "data.resize": "stretch",
+    "data.tfds": {
+        "image": "image",
+        "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},
+        "session": "",
+        "time": "",
+        "camera": "",
+    },
 }
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "gymnasium")
+# A full disk, a used-up quota, a file larger than is allowed.
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+# A folder that is a file, is missing, or may not be written.
+_NO_ENTRY = (errno.EEXIST, errno.ENOTDIR, errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT)
 
 
 def write_json(path: epath.Path, value: Any) -> None:
@@ -190,6 +208,31 @@ def only_one(workdir: epath.Path) -> Iterator[None]:
         raise UserError(
             f"another command is at work in {workdir}: wait for its end, or name another --workdir"
         ) from error
+
+
+@contextmanager
+def plain_system_errors() -> Iterator[None]:
+    """Says plainly what a disk or folder refuses, whichever library found out."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reasons = [os.strerror(number) for number in _NO_SPACE]
+        told = next((reason for reason in reasons if reason in str(error)), None)
+        where = f" {error.filename}" if getattr(error, "filename", None) else ""  # type: ignore[attr-defined]
+        if told is not None or getattr(error, "errno", None) in _NO_SPACE:
+            raise UserError(
+                f"no space left: cannot write{where} ({told or error}). Free some, or name other"
+                " folders with --workdir and --config.data.dir. What was complete is kept: the"
+                " same command goes on from there"
+            ) from error
+        if isinstance(error, OSError) and error.errno in _NO_ENTRY:
+            raise UserError(
+                f"cannot use{where}: {error.strerror}. Name another folder with --workdir or"
+                " --config.data.dir"
+            ) from error
+        raise
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

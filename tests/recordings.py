@@ -27,8 +27,10 @@ def image_name(camera: str, row: int) -> str:
     return f"{camera}_{time:%Y_%m_%d_%H_%M_%S}_{time.microsecond // 1000:03d}.jpg"
 
 
-def record(folder: Path, rows: int, *, size: tuple[int, int] = (32, 16)) -> list[list[str]]:
-    """Records so many rows; returns the log's texts, which `write_log` wrote.
+def record(
+    folder: Path, rows: int, *, size: tuple[int, int] = (32, 16), first: int = 0
+) -> list[list[str]]:
+    """Records so many rows from row `first` on; returns the log's texts, which `write_log` wrote.
 
     The three cameras see red, green and blue, brighter from row to row, with noise.
     """
@@ -36,7 +38,7 @@ def record(folder: Path, rows: int, *, size: tuple[int, int] = (32, 16)) -> list
     images.mkdir(parents=True)
     generator = np.random.default_rng(rows)
     log = []
-    for row in range(rows):
+    for row in range(first, first + rows):
         for channel, camera in enumerate(CAMERAS):
             pixels = generator.integers(0, 30, (size[1], size[0], 3))
             pixels[..., channel] += 100 + row % 100

@@ -173,6 +173,27 @@ def test_nothing_imports_tensorflow_or_torch_and_configs_are_plain():
     assert not wrong, "\n".join(wrong)
 
 
+def imported_by(module: str) -> set[str]:
+    """Every module that importing `module` imports, those inside functions left out."""
+    found: set[str] = set()
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found:
+            continue
+        found.add(name)
+        if name in MODULES:
+            body = ast.parse(MODULES[name].read_text()).body
+            at_top = [node for node in body if isinstance(node, ast.Import | ast.ImportFrom)]
+            waiting += [item.module for item in imports_of("\n".join(map(ast.unparse, at_top)))]
+    return found
+
+
+def test_only_driving_the_udacity_simulator_loads_a_server():
+    assert {"socketio", "aiohttp"} <= imported_by("jaxdrive.driving.udacity_server")
+    assert not {"socketio", "engineio", "aiohttp"} & imported_by("jaxdrive.run")
+
+
 def below_the_step() -> dict[str, str]:
     """Module -> source of all that runs when jaxdrive.training.step is imported."""
     found: dict[str, str] = {}

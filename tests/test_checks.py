@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from configs import quickstart, udacity, xception_two_heads
-from jaxdrive.checks import check, check_driving
+from jaxdrive.checks import check, check_driving, check_serving
 from jaxdrive.errors import UserError
+
+VARIANTS = {"udacity": ("pilotnet", "pilotnet_same", "first_net", "small_inception")}
 
 
 def config_with(name: str, value) -> dict:
@@ -30,7 +32,8 @@ def test_the_shipped_configurations_pass():
         get_config = runpy.run_path(str(file))["get_config"]
         check(get_config().to_dict())
         if inspect.signature(get_config).parameters:
-            check(get_config("udacity").to_dict())
+            for variant in VARIANTS.get(file.stem, ("udacity",)):
+                check(get_config(variant).to_dict())
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,8 @@ def test_the_shipped_configurations_pass():
         ("views", "thirteen"),
         ("drive.tracks", 101),
         ("model.channels", ("a",)),
+        ("model.dropout", 1.0),
+        ("model.dropout", -0.1),
         ("model.head", (0,)),
         ("data.dir", "gs://bucket/datasets"),
         ("data.path", "gs://bucket/recordings"),
@@ -153,3 +158,19 @@ def test_an_input_that_a_label_is_made_of_is_refused():
     for scalar in ("throttle", "brake", "pedals"):
         with pytest.raises(UserError, match=rf"scalars\.{scalar} is what config\.heads\.pedals"):
             check(config | {"scalars": {scalar: 1.0}, "drive": {"tracks": 0}})
+
+
+def test_a_network_drives_the_udacity_simulator_with_what_it_tells():
+    for get_config in (quickstart.get_config, udacity.get_config):
+        for set_speed in (0.0, 10.0):
+            check_serving(get_config().to_dict(), set_speed=set_speed)
+    config = udacity.get_config().to_dict()
+    only_steers = config | {"heads": {"steering": config["heads"]["steering"]}}
+    check_serving(only_steers, set_speed=10.0)
+    with pytest.raises(UserError, match=r"set_speed=0 .* no head for throttle: .*set_speed=10"):
+        check_serving(only_steers, set_speed=0.0)
+    never_steers = config | {"heads": {"brake": config["heads"]["brake"]}}
+    with pytest.raises(UserError, match=r"no head for steering, only for brake"):
+        check_serving(never_steers, set_speed=10.0)
+    with pytest.raises(UserError, match=r"config\.scalars\.throttle: the simulator tells only spe"):
+        check_serving(config | {"scalars": {"throttle": 1.0}}, set_speed=10.0)

@@ -16,8 +16,9 @@ from jaxdrive import run as verbs
 from jaxdrive.errors import UsageError, UserError
 
 ROOT = Path(__file__).parents[1]
-# What drive is told where no flag says otherwise.
+# What drive is told where no flag says otherwise, and for the Udacity simulator.
 PLAIN = {"domain_randomize": False}
+SERVE = {"host": "127.0.0.1", "port": 4567, "set_speed": 10.0, "save_frames": None}
 QUICKSTART = f"--config={ROOT}/configs/quickstart.py"
 
 
@@ -158,6 +159,21 @@ def test_a_variant_of_a_configuration_is_named_after_a_colon(parse):
         (["evaluate", QUICKSTART, "--workdir=w", "--step=x"], r"--step=x: .*'x'"),
         (["drive", QUICKSTART, "--workdir=w", "--tracks=0"], r"--tracks=0: .*range \[1, 100\]"),
         (["drive", QUICKSTART, "--workdir=w", "--tracks=101"], r"--tracks=101: .*\[1, 100\]"),
+        (["train", QUICKSTART, "--workdir=w", "--port=1"], r"^--port is for drive; for train"),
+        (["drive", QUICKSTART, "--workdir=w", "--port=1"], r"^--port is for --simulator=udacity$"),
+        (
+            ["drive", QUICKSTART, "--workdir=w", "--simulator=udacity", "--tracks=2"],
+            r"^--tracks is for --simulator=car_racing$",
+        ),
+        (
+            ["drive", QUICKSTART, "--workdir=w", "--simulator=udacity", "--port=65536"],
+            r"--port=65536: .*\[0, 65535\]",
+        ),
+        (
+            ["drive", QUICKSTART, "--workdir=w", "--simulator=udacity", "--set_speed=nan"],
+            r"^--set_speed has to be from 0 to 200, found nan",
+        ),
+        (["drive", QUICKSTART, "--workdir=w", "--simulator=gta"], r"--simulator=gta: .*udacity"),
         (["prepare", QUICKSTART, "again"], r"^unexpected 'again': after the verb come only --flag"),
     ],
 )
@@ -236,6 +252,11 @@ def test_help_lists_every_flag(parse, capsys, words):
         "tracks",
         "split",
         "batch",
+        "simulator",
+        "host",
+        "port",
+        "set_speed",
+        "save_frames",
         "coordinator",
         "num_processes",
         "process_id",
@@ -266,7 +287,7 @@ def called(monkeypatch, tmp_path) -> list:
     """The calls of verbs, none of which does anything."""
     monkeypatch.chdir(tmp_path)
     calls = []
-    for name in ("prepare", "train", "evaluate", "drive", "drive_ages", "inspect"):
+    for name in ("prepare", "train", "evaluate", "drive", "drive_ages", "serve", "inspect"):
 
         def note(config, *workdir, name=name, **arguments):
             calls.append((name, *(folder and folder.name for folder in workdir), arguments))
@@ -294,6 +315,14 @@ def called(monkeypatch, tmp_path) -> list:
         (
             ["drive", "--workdir=w", "--tracks=2", "--domain_randomize"],
             ("drive", "w", {"step": None, "tracks": 2, "domain_randomize": True}),
+        ),
+        (
+            ["drive", "--workdir=w", "--simulator=udacity", "--set_speed=0", "--step=5"],
+            ("serve", "w", SERVE | {"step": 5, "set_speed": 0.0}),
+        ),
+        (
+            ["drive", "--workdir=w", "--simulator=udacity", "--save_frames=/a/b", "--port=0"],
+            ("serve", "w", SERVE | {"step": None, "port": 0, "save_frames": Path("/a/b")}),
         ),
         (["inspect"], ("inspect", None, {"batch": None})),
         (["inspect", "--workdir=w", "--batch=0"], ("inspect", "w", {"batch": 0})),

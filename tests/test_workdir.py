@@ -26,7 +26,7 @@ CONFIG = {
         }
     },
     "scalars": {"speed": 0.01},
-    "model": {"backbone": "small", "channels": (16, 32)},
+    "model": {"backbone": "small", "channels": (16, 32), "dropout": 0.0},
     "optim": {"name": "adam", "learning_rate": 1e-3},
     "data": {"episodes": 20, "noise": 0.2, "dir": "datasets", "fraction": 1.0},
 }
@@ -57,6 +57,18 @@ def test_the_same_configuration_goes_on_without_a_word(workdir, caplog):
     caplog.set_level(logging.INFO, logger="jaxdrive")
     workdirs.check_same_run(workdir, CONFIG, "data-1", META)
     assert not caplog.records
+
+
+def test_a_run_from_before_a_field_was_there_goes_on(workdir):
+    older = copy.deepcopy(META)
+    del older["config"]["model"]["dropout"]
+    workdirs.check_same_run(workdir, CONFIG, "data-1", older)
+    with pytest.raises(UserError, match=r"model\.dropout: 0\.0 there, 0\.5 now"):
+        workdirs.check_same_run(workdir, changed(model__dropout=0.5), "data-1", older)
+    workdirs.write_config(workdir, older["config"])
+    assert workdirs.read_config(workdir)["model"] == CONFIG["model"] | {"channels": [16, 32]}
+    workdirs.write_config(workdir, changed(model__dropout=0.5))
+    assert workdirs.read_config(workdir)["model"]["dropout"] == 0.5
 
 
 def test_settings_that_may_change_are_told(workdir, caplog):
@@ -113,7 +125,10 @@ def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
 
 def test_the_configuration_is_kept_as_it_is(workdir):
     workdirs.write_config(workdir, CONFIG)
-    assert META["config"].items() <= workdirs.read_config(workdir).items()
+    kept = workdirs.flatten(workdirs.read_config(workdir))
+    assert {name: kept[name] for name in workdirs.flatten(META["config"])} == workdirs.flatten(
+        META["config"]
+    )
 
 
 def test_a_run_from_before_later_fields_has_them_switched_off(workdir):

@@ -7,7 +7,7 @@ was recorded.
 
 import collections
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxdrive.data.frames import BadRow, Frame, Session
@@ -15,9 +15,18 @@ from jaxdrive.errors import UserError
 
 NO_NUMBER = "label is no number"
 OUT_OF_RANGE = "label out of range"
+DUPLICATE = "duplicate"
 
 # What labels mean in every recording; others only have to be finite.
 _RANGES = {"steering": (-1.0, 1.0), "throttle": (0.0, 1.0), "brake": (0.0, 1.0)}
+
+
+class BadRowError(Exception):
+    """Why no frame can be made: `BadRow.reason` and `BadRow.detail`."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(reason)
+        self.reason, self.detail = reason, detail
 
 
 def sift(session: Session, found: list[BadRow], *, on_bad: str) -> Iterator[Frame]:
@@ -56,17 +65,15 @@ def _bad_label(frame: Frame) -> BadRow | None:
     return None
 
 
-def check_any_left(session: Session, frames: int, bad: Sequence[BadRow]) -> None:
-    """Raises UserError where a session has no usable frame."""
-    if frames:
-        return
-    told = "it is empty"
-    if bad:
-        told = f"{counts(report(bad))}. The first: {_told(bad[0])}"
-    raise UserError(
-        f"{_place(session)}session {session.name} holds no usable frame: {told}. Mend it, or remove"
-        " it from the recordings"
-    )
+def nothing_left(sessions: Sequence[Session], bad: Mapping[str, Any]) -> str:
+    """What to say where sessions hold no usable frame at all."""
+    told = "it is empty" if len(sessions) == 1 else "they are empty"
+    if bad["count"]:
+        told = f"{counts(bad)}. The first: {_told(BadRow(**bad['list'][0]))}"
+    who = f"session {sessions[0].name} holds no usable frame"
+    if len(sessions) > 1:
+        who = f"none of the {len(sessions)} sessions holds a usable frame"
+    return f"{_place(sessions[0])}{who}: {told}. Mend the recordings, or name others"
 
 
 def report(bad: Iterable[BadRow]) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def report(bad: Iterable[BadRow]) -> dict[str, Any]:
     return {"count": len(rows), "reasons": dict(reasons.most_common()), "list": rows}
 
 
-def counts(bad_rows: dict[str, Any]) -> str:
+def counts(bad_rows: Mapping[str, Any]) -> str:
     """A line of text such as "5 are bad: image missing (3), image empty (2)"."""
     reasons = ", ".join(f"{reason} ({count:,})" for reason, count in bad_rows["reasons"].items())
     return f"{bad_rows['count']:,} are bad: {reasons}"

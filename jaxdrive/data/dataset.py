@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from array_record.python.array_record_module import ArrayRecordReader
 
 from jaxdrive.data.frames import DRIVING_CAMERA
-from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE, file_hash
+from jaxdrive.data.parts import file_hash
+from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE
 from jaxdrive.data.split import GAP, SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable, derive

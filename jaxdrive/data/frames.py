@@ -7,10 +7,11 @@ on.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
+import cv2
 import numpy as np
-from PIL import Image
 
 from jaxdrive.errors import UserError
 
@@ -61,15 +62,28 @@ class Session:
       name: Unique within its source.
       split: "train", "validation" or "test" where the source decides it (a simulator records each
         for its purpose); None leaves it to `split.py`.
-      read: Yields frames, and a bad row in place of every frame that there should be. Picklable:
-        sessions are read by worker processes.
+      pieces: Its parts in order, which several processes read at once. Each yields frames, and a
+        bad row in place of every frame that there should be. Picklable.
       place: Where it is kept, for messages; "" where its name says all.
+      start: When it began, in seconds on a clock that all sessions of its source share; None where
+        nothing tells.
+      content: What decides its frames beside the fit and the split, as text: a session that an
+        earlier dataset holds is not read again. "" = unknown.
     """
 
     name: str
     split: str | None
-    read: Callable[[], Iterator[Frame | BadRow]]
+    pieces: Sequence[Callable[[], Iterator[Frame | BadRow]]]
     place: str = ""
+    start: float | None = None
+    content: str = ""
+
+    def read(self) -> Iterator[Frame | BadRow]:
+        """Everything that its pieces yield, in order."""
+        return itertools.chain.from_iterable(piece() for piece in self.pieces)
+
+
+RESIZES = ("stretch", "pad", "crop")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,12 +95,15 @@ class Fit:
       crop_bottom: Rows removed below (dashboard).
       height: Rows after resizing.
       width: Columns after resizing.
+      resize: One of `RESIZES`: "stretch" makes the picture fill the size, "pad" keeps its
+        proportions and fills what is left with black, "crop" keeps them and cuts off what is over.
     """
 
     crop_top: int
     crop_bottom: int
     height: int
     width: int
+    resize: str = "stretch"
 
 
 def fit_image(image: np.ndarray, fit: Fit) -> np.ndarray:
@@ -111,7 +128,34 @@ def fit_image(image: np.ndarray, fit: Fit) -> np.ndarray:
             f" a picture of {image.shape[0]} rows: lower them"
         )
     kept = image[fit.crop_top : fit.crop_top + rows]
-    if kept.shape[:2] == (fit.height, fit.width):
-        return np.ascontiguousarray(kept)
-    resized = Image.fromarray(kept).resize((fit.width, fit.height), Image.Resampling.BOX)
-    return np.asarray(resized)
+    if fit.resize == "stretch":
+        return _resized(kept, fit.height, fit.width)
+    scales = fit.height / kept.shape[0], fit.width / kept.shape[1]
+    scale = min(scales) if fit.resize == "pad" else max(scales)
+    height, width = (max(1, round(scale * size)) for size in kept.shape[:2])
+    return _centred(_resized(kept, height, width), fit.height, fit.width)
+
+
+def _resized(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    # OpenCV averages areas only where no side grows: so those that shrink come first.
+    smaller = min(height, image.shape[0]), min(width, image.shape[1])
+    if image.shape[:2] != smaller:
+        image = cv2.resize(image, smaller[::-1], interpolation=cv2.INTER_AREA)
+    if smaller != (height, width):
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_LINEAR)
+    return np.ascontiguousarray(image)
+
+
+def _centred(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The middle of a picture, or the picture in the middle of black: uint8 [height, width, 3]."""
+    framed = np.zeros((height, width, 3), np.uint8)
+    inside, outside = zip(*map(_middle, image.shape[:2], (height, width)), strict=True)
+    framed[outside] = image[inside]
+    return framed
+
+
+def _middle(there: int, wanted: int) -> tuple[slice, slice]:
+    """Along one side, which pixels are kept of those that are there, and where they go."""
+    kept = min(there, wanted)
+    first, left = (there - kept) // 2, (wanted - kept) // 2
+    return slice(first, first + kept), slice(left, left + kept)

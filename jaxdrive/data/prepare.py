@@ -1,11 +1,13 @@
-"""Recordings -> a prepared dataset, once: sessions are read by worker processes under a lock.
+"""Recordings -> a prepared dataset, once: pieces of sessions are read by worker processes.
 
 A dataset lives in `config.data.dir/<fingerprint>`, where the fingerprint covers the source and all
-that decides its frames, so that runs share it. While it is made it is called `.incomplete`; parts
-that are whole are kept when the work is interrupted, and only a finished dataset gets its name.
+that decides its frames, so that runs share it. It is made under a lock. While it is made it is
+called `.incomplete`; parts that are whole are kept when the work is interrupted, and only a
+finished dataset gets its name. What another dataset of that folder holds is not read again.
 """
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import json
 import multiprocessing
@@ -13,27 +15,33 @@ import os
 import shutil
 import signal
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import cv2
 import filelock
 
-from jaxdrive.data import bad_rows, shards
+from jaxdrive.data import bad_rows, parts, shards
 from jaxdrive.data.dataset import Dataset, open_dataset
-from jaxdrive.data.frames import Fit, Session
-from jaxdrive.data.sources import car_racing, udacity
+from jaxdrive.data.frames import RESIZES, Fit, Session
+from jaxdrive.data.reuse import content_of, held_sessions, reuse
+from jaxdrive.data.sources import car_racing, donkey, tfds_dataset, udacity
 from jaxdrive.data.split import SPLITS, rule_of
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable
 from jaxdrive.logs import logger, progress_bar
 
-SOURCES = {"car_racing": car_racing, "udacity": udacity}
+SOURCES = {"car_racing": car_racing, "udacity": udacity, "donkey": donkey}
 
 
 def fit_of(data: Mapping[str, Any]) -> Fit:
     """How `config.data` fits recorded pictures to the network."""
-    return Fit(data["crop_top"], data["crop_bottom"], data["height"], data["width"])
+    if data["resize"] not in RESIZES:
+        raise UserError(
+            f"config.data.resize={data['resize']!r} is not known: one of {', '.join(RESIZES)}"
+        )
+    return Fit(data["crop_top"], data["crop_bottom"], data["height"], data["width"], data["resize"])
 
 
 def fit_shape(data: Mapping[str, Any]) -> tuple[int, int, int]:
@@ -59,18 +67,20 @@ def _about(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _source(data: Mapping[str, Any]) -> Any:
-    if data["source"] not in SOURCES:
-        raise UserError(
-            f"config.data.source={data['source']!r} is not known: one of {', '.join(SOURCES)}"
-        )
-    return SOURCES[data["source"]]
+    name = data["source"]
+    if name.startswith(tfds_dataset.PREFIX):
+        return tfds_dataset
+    if name not in SOURCES:
+        known = ", ".join([*SOURCES, f"{tfds_dataset.PREFIX}NAME/CONFIG"])
+        raise UserError(f"config.data.source={name!r} is not known: one of {known}")
+    return SOURCES[name]
 
 
 def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the labels in the dataset of `config.data`, made or not."""
     if data["prepared"]:
         return tuple(open_dataset(Path(data["prepared"])).labels)
-    recorded = _source(data).LABELS
+    recorded = _source(data).labels(data)
     return (*recorded, *derivable(recorded))
 
 
@@ -103,7 +113,12 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
 
 
 def _make(folder: Path, data: Mapping[str, Any]) -> None:
-    sessions = _source(data).sessions(data)
+    source = _source(data)
+    decided = {"fit": vars(fit_of(data)), "split": dict(data["split"]), "on_bad": data["on_bad"]}
+    sessions = [
+        dataclasses.replace(session, content=content_of(session, decided))
+        for session in source.sessions(data)
+    ]
     if not any(session.split in (None, "train") for session in sessions):
         raise UserError(f"config.data holds no recording to train on: {remedy(data, 'train')}")
     partial = folder.with_suffix(".incomplete")
@@ -113,11 +128,38 @@ def _make(folder: Path, data: Mapping[str, Any]) -> None:
     _check_room(partial, data)
     plural = "s" * (len(sessions) > 1)
     logger.info("Preparing %d session%s in %s", len(sessions), plural, folder)
+    _reuse_sessions(partial, sessions)
     _write_sessions(partial, sessions, data)
     about = {"fingerprint": folder.name} | _about(data)
-    manifest = shards.assemble(partial, sessions=len(sessions), fit=fit_of(data), about=about)
+    manifest = shards.assemble(
+        partial,
+        sessions=sessions,
+        fit=fit_of(data),
+        about=about,
+        rows=source.row_table(data) if hasattr(source, "row_table") else None,
+    )
     partial.rename(folder)
     _tell(folder, manifest, data)
+
+
+def _reuse_sessions(folder: Path, sessions: Sequence[Session]) -> None:
+    held = held_sessions(folder.parent)
+    count = 0
+    for index, session in enumerate(sessions):
+        if session.content in held and _missing(folder, index, session):
+            reuse(folder, index, len(session.pieces), held[session.content])
+            count += 1
+    if count:
+        logger.info("%d of them are in an earlier dataset and not read again", count)
+
+
+def _missing(folder: Path, index: int, session: Session) -> list[int]:
+    """The pieces of a session that are not written."""
+    return [
+        piece
+        for piece in range(len(session.pieces))
+        if not parts.note_file(folder, index, piece).exists()
+    ]
 
 
 def _tell(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]) -> None:
@@ -130,6 +172,9 @@ def _tell(folder: Path, manifest: Mapping[str, Any], data: Mapping[str, Any]) ->
             bad_rows.counts(bad),
             folder / shards.MANIFEST,
         )
+    empty = [session["name"] for session in manifest["sessions"] if not session["records"]]
+    if empty:
+        logger.warning("No usable frame is in session %s", ", ".join(empty))
     for split in SPLITS:
         if not manifest["frames"][split]:
             logger.warning("There are no %s frames: %s", split, remedy(data, split))
@@ -158,30 +203,36 @@ def _check_room(folder: Path, data: Mapping[str, Any]) -> None:
         )
 
 
-def _write_sessions(folder: Path, sessions: list[Session], data: Mapping[str, Any]) -> None:
+def _write_sessions(folder: Path, sessions: Sequence[Session], data: Mapping[str, Any]) -> None:
     missing = [
-        index for index in range(len(sessions)) if not shards.part_table(folder, index).exists()
+        (index, piece)
+        for index, session in enumerate(sessions)
+        for piece in _missing(folder, index, session)
     ]
-    if len(missing) < len(sessions):
-        logger.info("Going on: %d sessions are there", len(sessions) - len(missing))
-    workers = min(len(missing), os.cpu_count() or 1) or 1
+    there = sum(len(session.pieces) for session in sessions) - len(missing)
+    if there and missing:
+        logger.info("Going on: %d of %d pieces are there", there, there + len(missing))
+    if not missing:
+        return
+    workers = min(len(missing), os.cpu_count() or 1)
     pool = concurrent.futures.ProcessPoolExecutor(
         workers, multiprocessing.get_context("spawn"), initializer=_start_worker
     )
-    progress = progress_bar(total=len(missing), description="prepare", unit="session")
+    progress = progress_bar(total=len(missing), description="prepare", unit="piece")
     frames = 0
     try:
         futures = [
             pool.submit(
-                shards.write_session,
+                parts.write_part,
                 folder,
                 index,
-                sessions[index],
+                piece,
+                dataclasses.replace(sessions[index], pieces=[sessions[index].pieces[piece]]),
                 fit_of(data),
                 rule=rule_of(data),
                 on_bad=data["on_bad"],
             )
-            for index in missing
+            for index, piece in missing
         ]
         for future in concurrent.futures.as_completed(futures):
             frames += future.result()
@@ -195,6 +246,8 @@ def _write_sessions(folder: Path, sessions: list[Session], data: Mapping[str, An
 def _start_worker() -> None:
     """Leaves Ctrl-C to the parent, and does not outlive it however it ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # There is a process for every core already.
+    cv2.setNumThreads(1)
     parent = multiprocessing.parent_process()
     assert parent is not None
 

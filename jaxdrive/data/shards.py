@@ -3,138 +3,38 @@
 The shards are a standard TFDS dataset (ArrayRecord, one physical split), which
 `tfds.builder_from_directory(path).as_data_source("frames")` reads; records are uncompressed and one
 to a group, so that any of them is one short read. Labels for training come from the table (Parquet,
-one row a record), so balancing reads no picture. The manifest says what a complete dataset
-consists of. Making the frames is left to `sources/`, the order of work to `prepare.py`.
+one row a record), so balancing reads no picture; the recordings' own rows, all runs together, lie
+beside it for people (CSV). The manifest says what a complete dataset consists of. Making the frames
+is left to `sources/`, writing them to `parts.py`, the order of work to `prepare.py`.
 """
 
-import dataclasses
-import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
-from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from etils import epath
 
 from jaxdrive.data import bad_rows
-from jaxdrive.data.frames import BadRow, Fit, Frame, Session, fit_image
-from jaxdrive.data.split import GAP, SPLITS, SplitRule, split_of
+from jaxdrive.data.frames import Fit, Session
+from jaxdrive.data.parts import Part, file_hash, note_file, read_part
+from jaxdrive.data.split import GAP, SPLITS
+from jaxdrive.errors import UserError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MANIFEST = "manifest.json"
 TABLE = "labels.parquet"
+ROWS = "rows.csv"
 # "all" is reserved: TFDS means every split by it.
 PHYSICAL_SPLIT = "frames"
 
 # Without read-ahead a random read fetches one record, not a buffer.
 READER_OPTIONS = "readahead_buffer_size:0"
-_WRITER_OPTIONS = "group_size:1,uncompressed"
 _NAME = "jaxdrive"
-_SHARD_BYTES = 256_000_000
-
-
-def write_session(
-    folder: Path, index: int, session: Session, fit: Fit, *, rule: SplitRule, on_bad: str
-) -> int:
-    """Writes one session as parts of a dataset that `assemble` later joins.
-
-    The row table is written last and renamed into place: a session without one was interrupted
-    and is written anew.
-
-    Args:
-      folder: Where parts are collected.
-      index: Place of the session in the dataset.
-      session: What to read.
-      fit: How its pictures become the network's.
-      rule: How it is split where it does not know its split.
-      on_bad: What becomes of rows that no frame can be made of: see `bad_rows.sift`.
-
-    Returns:
-      The number of frames.
-
-    Raises:
-      UserError: The session has no frames, or a row is bad and that is an error.
-    """
-    columns: dict[str, list[Any]] = {}
-    bad: list[BadRow] = []
-    for left_over in folder.glob(f"part-{index:05d}-*"):
-        left_over.unlink()
-    frames = bad_rows.sift(session, bad, on_bad=on_bad)
-    paths = _write_shards(folder, index, _fitted(frames, session, fit, rule, columns))
-    bad_rows.check_any_left(session, len(paths), bad)
-    _part_bad_rows(folder, index).write_text(json.dumps(bad_rows.report(bad)))
-    table = pa.table(
-        {name: pa.array(values, _column_type(name)) for name, values in columns.items()}
-    )
-    rows = part_table(folder, index)
-    partial = rows.with_suffix(".partial")
-    pq.write_table(table, partial)
-    partial.rename(rows)
-    return table.num_rows
-
-
-def part_table(folder: Path, index: int) -> Path:
-    """The file whose presence says that session `index` is written."""
-    return folder / f"part-{index:05d}.parquet"
-
-
-def _part_bad_rows(folder: Path, index: int) -> Path:
-    return folder / f"part-{index:05d}-bad.json"
-
-
-def part_shards(folder: Path) -> list[Path]:
-    """The shards that wait in `folder` to be joined, in the dataset's order."""
-    return sorted(folder.glob("part-*.array_record"))
-
-
-def _column_type(name: str) -> pa.DataType:
-    if name.startswith("label/"):
-        return pa.float32()
-    return pa.float64() if name == "time" else pa.string()
-
-
-def _fitted(
-    frames: Iterable[Frame],
-    session: Session,
-    fit: Fit,
-    rule: SplitRule,
-    columns: dict[str, list[Any]],
-) -> Iterator[Frame]:
-    for frame in frames:
-        row = {
-            "session": session.name,
-            "split": split_of(session, frame.time, rule),
-            "time": frame.time,
-            "camera": frame.camera,
-            "origin": frame.origin,
-        } | {f"label/{name}": value for name, value in frame.labels.items()}
-        for name, value in row.items():
-            columns.setdefault(name, []).append(value)
-        yield dataclasses.replace(frame, image=fit_image(frame.image, fit))
-
-
-def _write_shards(folder: Path, index: int, frames: Iterable[Frame]) -> list[Path]:
-    paths: list[Path] = []
-    writer, room, serializer = None, 0, None
-    for frame in frames:
-        if serializer is None:
-            features = _features(frame.image.shape, sorted(frame.labels))
-            serializer = _serializer(features)
-        record = serializer(frame)
-        if writer is None or room < len(record):
-            if writer is not None:
-                writer.close()
-            paths.append(folder / f"part-{index:05d}-{len(paths):03d}.array_record")
-            writer, room = ArrayRecordWriter(str(paths[-1]), _WRITER_OPTIONS), _SHARD_BYTES
-        writer.write(record)
-        room -= len(record)
-    if writer is not None:
-        writer.close()
-    return paths
 
 
 def _features(image_shape: tuple[int, ...], labels: Iterable[str]) -> Any:
@@ -150,53 +50,62 @@ def _features(image_shape: tuple[int, ...], labels: Iterable[str]) -> Any:
     )
 
 
-def _serializer(features: Any) -> Any:
-    from tensorflow_datasets.core import example_serializer
-
-    to_message = example_serializer.ExampleSerializer(features.get_serialized_info()).get_tf_example
-
-    def serializer(frame: Frame) -> bytes:
-        example = {"image": frame.image, "labels": dict(frame.labels)}
-        message = to_message(features.encode_example(example))
-        # Else features stand in another order each time, and so do the bytes of a dataset.
-        return message.SerializeToString(deterministic=True)
-
-    return serializer
-
-
-def assemble(folder: Path, *, sessions: int, fit: Fit, about: dict[str, Any]) -> dict[str, Any]:
+def assemble(
+    folder: Path,
+    *,
+    sessions: Sequence[Session],
+    fit: Fit,
+    about: Mapping[str, Any],
+    rows: pa.Table | None = None,
+) -> dict[str, Any]:
     """Joins the parts in `folder` to a complete dataset: names, table, TFDS metadata, manifest.
 
     The caller renames the folder to its final name, which is what makes the dataset exist.
 
     Args:
-      folder: Holds the parts of sessions 0 to `sessions` - 1.
-      sessions: Their number.
+      folder: Holds the parts of all sessions.
+      sessions: In order; every piece of each is written.
       fit: How the pictures were fitted.
       about: What the manifest says beside counts and hashes (source, settings, fingerprint).
+      rows: The recordings' rows, with a column "origin" that the origins of their frames and bad
+        rows begin with; None where the source has none.
 
     Returns:
       The manifest.
+
+    Raises:
+      UserError: There is not one usable frame, or a session without any and that is an error.
     """
-    parts = [part_table(folder, index) for index in range(sessions)]
-    table = pa.concat_tables([pq.read_table(part) for part in parts])
+    parts = {
+        index: [read_part(folder, index, piece) for piece in range(len(session.pieces))]
+        for index, session in enumerate(sessions)
+    }
+    bad = bad_rows.report(row for own in parts.values() for part in own for row in part.bad)
+    tables = [part.table for own in parts.values() for part in own if part.table is not None]
+    if not tables:
+        raise UserError(bad_rows.nothing_left(sessions, bad))
+    table = pa.concat_tables(tables)
+    shards, held = _name_shards(folder, sessions, parts)
     labels = [
         name.removeprefix("label/") for name in table.column_names if name.startswith("label/")
     ]
     image_shape = (fit.height, fit.width, 3)
-    shards = [_name_shard(part, index) for index, part in enumerate(part_shards(folder))]
     _write_tfds_metadata(folder, _features(image_shape, labels), shards)
     pq.write_table(table, folder / TABLE)
-    bad = _join_bad_rows(folder, sessions)
-    for part in parts:
-        part.unlink()
+    if rows is not None:
+        pa.csv.write_csv(_used(rows, table, bad["list"]), folder / ROWS)
+    for index, session in enumerate(sessions):
+        for piece in range(len(session.pieces)):
+            note = note_file(folder, index, piece)
+            note.with_suffix(".parquet").unlink(missing_ok=True)
+            note.unlink()
     splits = table["split"].to_pylist()
     manifest = {
         "schema_version": SCHEMA_VERSION,
         **about,
         "image_shape": image_shape,
         "labels": labels,
-        "sessions": sessions,
+        "sessions": held,
         "frames": {split: splits.count(split) for split in (*SPLITS, GAP)},
         "bad_rows": bad,
         "shards": shards,
@@ -206,23 +115,57 @@ def assemble(folder: Path, *, sessions: int, fit: Fit, about: dict[str, Any]) ->
     return manifest
 
 
-def _join_bad_rows(folder: Path, sessions: int) -> dict[str, Any]:
-    rows: list[BadRow] = []
-    for index in range(sessions):
-        part = _part_bad_rows(folder, index)
-        rows += [BadRow(**row) for row in json.loads(part.read_text())["list"]]
-        part.unlink()
-    return bad_rows.report(rows)
+def _name_shards(
+    folder: Path, sessions: Sequence[Session], parts: Mapping[int, Sequence[Part]]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Gives shards their final names; returns them, and what the manifest says of every session.
+
+    Of a session: its name, content and start, and how many shards, records and bad rows it has; in
+    shards, table and list of bad rows sessions follow each other.
+    """
+    shards: list[dict[str, Any]] = []
+    held = []
+    for index, session in enumerate(sessions):
+        own = [shard for part in parts[index] for shard in part.shards]
+        for shard in own:
+            name = f"{_NAME}-{PHYSICAL_SPLIT}.array_record-{len(shards):05d}"
+            (folder / shard["file"]).rename(folder / name)
+            shards.append(shard | {"file": name})
+        held.append(
+            {
+                "name": session.name,
+                "content": session.content,
+                "start": session.start,
+                "shards": len(own),
+                "records": sum(shard["records"] for shard in own),
+                "bad_rows": sum(len(part.bad) for part in parts[index]),
+            }
+        )
+    return shards, held
 
 
-def _name_shard(part: Path, index: int) -> dict[str, Any]:
-    path = part.with_name(f"{_NAME}-{PHYSICAL_SPLIT}.array_record-{index:05d}")
-    part.rename(path)
-    reader = ArrayRecordReader(str(path), READER_OPTIONS)
-    records = reader.num_records()
-    reader.close()
-    size = path.stat().st_size
-    return {"file": path.name, "records": records, "bytes": size, "sha256": file_hash(path)}
+def _used(rows: pa.Table, table: pa.Table, bad: Iterable[Mapping[str, str]]) -> pa.Table:
+    """The recordings' rows with what became of them: frames kept, their split, what was left out.
+
+    A frame's origin is that of its row and the camera behind a comma.
+    """
+    kept: dict[str, int] = {}
+    splits: dict[str, str] = {}
+    left_out: dict[str, list[str]] = {}
+    for origin, split in zip(table["origin"].to_pylist(), table["split"].to_pylist(), strict=True):
+        row = origin.rpartition(", ")[0]
+        kept[row] = kept.get(row, 0) + 1
+        splits[row] = split
+    for entry in bad:
+        row, _, camera = entry["origin"].rpartition(", ")
+        left_out.setdefault(row, []).append(f"{camera}: {entry['reason']}")
+    origins = rows["origin"].to_pylist()
+    told = ["; ".join(left_out.get(origin, [])) for origin in origins]
+    return (
+        rows.append_column("frames", pa.array([kept.get(origin, 0) for origin in origins]))
+        .append_column("split", pa.array([splits.get(origin, "") for origin in origins]))
+        .append_column("left_out", pa.array(told))
+    )
 
 
 def _write_tfds_metadata(folder: Path, features: Any, shards: list[dict[str, Any]]) -> None:
@@ -250,9 +193,3 @@ def _write_tfds_metadata(folder: Path, features: Any, shards: list[dict[str, Any
         check_data=False,
         description="Decoded driving frames with their labels as recorded.",
     )
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's bytes, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,6 +8,7 @@ before there are views of them (`views.py`), so no frame is in two splits in ano
 """
 
 import dataclasses
+import functools
 import hashlib
 import math
 from collections.abc import Mapping
@@ -68,6 +69,7 @@ def _block_split(session: Session, block: int, rule: SplitRule) -> str:
     return _drawn(f"{session.name}, block {block}", rule)
 
 
+@functools.cache
 def _drawn(name: str, rule: SplitRule) -> str:
     """A split drawn by a hash of `name`, by the shares of the rule."""
     share = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big") / 2**64

@@ -76,18 +76,25 @@ def load_policy(config: Mapping[str, Any], workdir: epath.Path, step: int | None
         restored = checkpoint.restore_model(
             manager, chosen, network.template, network.partition.state_sharding
         )
+    return make_policy(config, network, restored, step=chosen)
+
+
+def make_policy(
+    config: Mapping[str, Any], network: Network, variables: tuple[Any, Any], *, step: int
+) -> Policy:
+    """The policy of a network with the (params, batch_stats) that it has after `step` updates."""
     return Policy(
-        step=chosen,
+        step=step,
         heads=network.heads,
         fit=fit_of(config["data"]),
         scalars=dict(config["scalars"]),
-        predict=_predict_on_one_device(network, restored),
+        predict=_predict_on_one_device(network, variables),
     )
 
 
-def _predict_on_one_device(network: Network, restored: Any) -> Callable[[Any], Any]:
+def _predict_on_one_device(network: Network, spread: tuple[Any, Any]) -> Callable[[Any], Any]:
     device = jax.local_devices()[0]
-    host = jax.tree.map(lambda array: np.asarray(array.addressable_data(0)), restored)
+    host = jax.tree.map(lambda array: np.asarray(array.addressable_data(0)), spread)
     variables = jax.device_put(host, device)
     predict = jax.jit(make_predict_step(network.model, network.heads))
     return lambda inputs: predict(variables, jax.device_put(inputs, device))

@@ -165,9 +165,11 @@ def _common(
     place = dataclasses.replace(above, y=above.y - 1.35 * _STEP)
     _arrow(axes, above, place)
     _box(axes, place, "white", GREY)
+    dropped = f"{overview['dropout']:.0%} dropped in training" if overview["dropout"] else ""
     joined = f"joined by {', '.join(scalars)}" if scalars else ""
+    told = ", ".join(filter(None, (dropped, joined)))
     output = [overview["features"][0] + len(scalars)]
-    _cells(axes, place, "features", joined, output, "")
+    _cells(axes, place, "features", told, output, "")
     for stage, name in stages:
         below = dataclasses.replace(place, y=place.y - _STEP)
         _arrow(axes, place, below)

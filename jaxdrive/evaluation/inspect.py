@@ -15,10 +15,11 @@ from PIL import Image
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.loader import Examples
+from jaxdrive.data.nearness import nearest_training, nearness_lines
 from jaxdrive.data.split import SPLITS
 from jaxdrive.data.views import targets_of
-from jaxdrive.evaluation import balance_table, inspect_plots, plots, wording
-from jaxdrive.evaluation.replay import replay
+from jaxdrive.evaluation import balance_table, inspect_page, inspect_plots, plots, wording
+from jaxdrive.evaluation.replay import Replayed, replay
 from jaxdrive.heads import bin_index, heads_from_config
 from jaxdrive.training.parts import (
     balance_report,
@@ -27,6 +28,8 @@ from jaxdrive.training.parts import (
     plans_of,
     supervise_of,
 )
+
+PAGE = inspect_page.PAGE
 
 # Batches whose draws are counted, at most: enough to see the plan in them.
 _BATCHES = 200
@@ -67,7 +70,8 @@ def describe(dataset: Dataset) -> list[str]:
         ),
         "",
     ]
-    return lines + _bad_rows(manifest["bad_rows"])
+    near = [f"Held out for {line}" for line in nearness_lines(nearest_training(dataset))]
+    return [*lines, *near, "", *_bad_rows(manifest["bad_rows"])]
 
 
 def _bad_rows(bad: Mapping[str, Any]) -> list[str]:
@@ -114,7 +118,9 @@ def draw_batch(
 
 
 def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path) -> list[str]:
-    """Draws frames of every split, the labels of every head, sessions over time and bad rows.
+    """Draws frames of every split and camera, labels of every head, sessions over time, bad rows.
+
+    The page `inspect.html` holds all of it.
 
     Args:
       config: Of a run, with its durations in steps.
@@ -134,28 +140,54 @@ def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path
     count = min(_BATCHES, -(-len(ids) // config["batch_size"]))
     supervise, views = supervise_of(config), config["views"]
     drawn = draws(examples, plans, supervise=supervise, views=views, batches=count)
-    for pattern in ("frames-*.png", "labels-*.png", "sessions.png", "bad-rows.png"):
+    for pattern in ("frames-*.png", "labels-*.png", "sessions.png", "bad-rows.png", "camera-*.png"):
         _forget(folder, pattern)
-    for split in SPLITS:
-        if len(dataset.ids(split)):
-            _write_image(
-                folder / f"frames-{split}.png", inspect_plots.frames_sheet(examples, split)
-            )
+    sheets = {
+        split: inspect_plots.frames_sheet(examples, split)
+        for split in SPLITS
+        if len(dataset.ids(split))
+    }
+    pairs = inspect_plots.camera_pairs(examples, _sideways(config, dataset, examples))
+    for kind, images in (("frames", sheets), ("camera", pairs)):
+        for name, image in images.items():
+            _write_image(folder / f"{kind}-{name}.png", image)
     bad = dataset.manifest["bad_rows"]
     with plots.style():
-        for name, colour in plots.head_colours(list(examples.heads)).items():
-            figure = plots.labels_recorded_and_drawn(
-                report["heads"][name], drawn[name], name, colour
-            )
+        histograms = {
+            name: plots.labels_recorded_and_drawn(report["heads"][name], drawn[name], name, colour)
+            for name, colour in plots.head_colours(list(examples.heads)).items()
+        }
+        for name, figure in histograms.items():
             _write_figure(folder / f"labels-{name}.png", figure)
-        _write_figure(folder / "sessions.png", inspect_plots.timeline(dataset))
-        if bad["count"]:
-            _write_figure(folder / "bad-rows.png", inspect_plots.bad_rows(bad))
-    return [
-        f"Training draws from {len(ids):,} {balance_table.drawn_things(report)}; drawn: the first"
-        f" {count:,} batches, before random changes",
-        *balance_table.table(report, drawn),
-    ]
+        timeline = inspect_plots.timeline(dataset)
+        _write_figure(folder / "sessions.png", timeline)
+        reasons = inspect_plots.bad_rows(bad) if bad["count"] else None
+        if reasons is not None:
+            _write_figure(folder / "bad-rows.png", reasons)
+        lines = [
+            f"Training draws from {len(ids):,} {balance_table.drawn_things(report)}; drawn: the"
+            f" first {count:,} batches, before random changes",
+            *balance_table.table(report, drawn),
+        ]
+        inspect_page.write(
+            folder / inspect_page.PAGE,
+            dataset,
+            nearness=nearness_lines(nearest_training(dataset)),
+            sheets=sheets,
+            pairs=pairs,
+            histograms=histograms,
+            timeline=timeline,
+            bad=reasons,
+            balance=lines,
+        )
+    return lines
+
+
+def _sideways(config: Mapping[str, Any], dataset: Dataset, examples: Examples) -> Replayed:
+    """The first batch of the head that says left and right, or of the first head."""
+    heads = examples.heads
+    name = min(heads, key=lambda name: heads[name].mirror)
+    return replay(config, dataset, position=0)[name]
 
 
 def draws(

@@ -24,6 +24,8 @@ _FRAME_COLUMNS = 6
 _ROWS = 64
 _ROW_COLUMNS = 8
 _SESSIONS = 24
+# Frames of a camera that are shown before and after augmentation.
+_PAIRS = 4
 RECORDED, LEARNED = "label, as recorded", "what is learned"
 _WHAT_IS_LEARNED = "What is learned: the label with the camera's"
 
@@ -53,12 +55,18 @@ def frames_sheet(examples: Examples, split: str) -> np.ndarray:
     captions = [
         [
             f"record {record}, {dataset.cameras[record]} camera",
-            f"{dataset.sessions[record]}, {dataset.times[record]:.1f} s",
+            f"{_session(dataset, record)}{dataset.times[record]:.1f} s",
         ]
         for record in chosen
     ]
     images = examples.reader.read(chosen)
     return contact_sheet(images, captions, values, heads, title=title, columns=_FRAME_COLUMNS)
+
+
+def _session(dataset: Dataset, record: int) -> str:
+    """The session's name before a time; nothing where the recording is one session alone."""
+    name = str(dataset.sessions[record])
+    return "" if name == "." else f"{name}, "
 
 
 def spread_over_sessions(dataset: Dataset, ids: np.ndarray, *, count: int) -> np.ndarray:
@@ -104,6 +112,39 @@ def batch_sheets(
         yield contact_sheet(
             part.images[rows], captions, values, examples.heads, title=title, columns=_ROW_COLUMNS
         )
+
+
+def camera_pairs(examples: Examples, part: Replayed) -> dict[str, np.ndarray]:
+    """By camera, frames of a batch as recorded, and below them as the train step sees them.
+
+    Returns:
+      By camera, uint8 [rows, columns, 3].
+    """
+    dataset = examples.dataset
+    sheets = {}
+    for camera in np.unique(dataset.cameras[part.records]):
+        rows = np.flatnonzero(dataset.cameras[part.records] == camera)[:_PAIRS]
+        records = part.records[rows]
+        recorded = {name: labels[rows] for name, labels in part.recorded.items()}
+        learned = {name: labels[rows] for name, labels in part.learned.items()}
+        before = contact_sheet(
+            examples.reader.read(records),
+            [[f"record {record}"] for record in records],
+            {RECORDED: recorded},
+            examples.heads,
+            title=["Before: as recorded"],
+            columns=_PAIRS,
+        )
+        after = contact_sheet(
+            part.images[rows],
+            [[part.changes[row]] for row in rows],
+            {RECORDED: recorded, LEARNED: learned},
+            examples.heads,
+            title=["After: as the train step sees them"],
+            columns=_PAIRS,
+        )
+        sheets[str(camera)] = np.concatenate([before, after])
+    return sheets
 
 
 def timeline(dataset: Dataset) -> Figure:

@@ -13,9 +13,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxdrive.errors import UserError
+from jaxdrive.models.dropout import dropout
+from jaxdrive.models.first_net import FirstNet
 from jaxdrive.models.layers import BatchNorm
-from jaxdrive.models.pilotnet import PilotNet
+from jaxdrive.models.pilotnet import PilotNet, PilotNetSame
 from jaxdrive.models.small import SmallNet
+from jaxdrive.models.small_inception import SmallInception
 from jaxdrive.models.xception import Xception
 
 # float32 stands for the parameters' own dtype, which only tests change.
@@ -39,6 +42,7 @@ class MultiHead(nn.Module):
       outputs: By head name, how many numbers it gives; one where it is not named.
       compute_dtype: One of `COMPUTE_DTYPES`, what the backbone computes in.
       dense_init: One of `DENSE_INITS`, what the first kernels of dense layers are drawn from.
+      dropout: The share of the backbone's features that training drops; 0 = none.
     """
 
     backbone: nn.Module
@@ -47,6 +51,7 @@ class MultiHead(nn.Module):
     outputs: Mapping[str, int] = dataclasses.field(default_factory=dict)
     compute_dtype: str = "float32"
     dense_init: str = "lecun_normal"
+    dropout: float = 0.0
 
     @nn.compact
     def __call__(
@@ -56,6 +61,7 @@ class MultiHead(nn.Module):
         train: bool,
         groups: int = 1,
         rows: Mapping[str, slice] | None = None,
+        dropout_keys: jax.Array | None = None,
     ) -> dict[str, jax.Array]:
         """Computes the outputs of the heads; what they mean stands in `training/losses.py`.
 
@@ -65,6 +71,7 @@ class MultiHead(nn.Module):
           groups: Number of equal sub-batches with statistics of their own.
           rows: By head name, the rows that this head sees; heads that are not named are left out.
             None lets every head see every row.
+          dropout_keys: Random keys [n], one a row, of what `dropout` drops; None drops nothing.
 
         Returns:
           By head name, [rows seen], or [rows seen, outputs] where the head has several.
@@ -75,6 +82,8 @@ class MultiHead(nn.Module):
             image = image.astype(self.compute_dtype)
         # Few numbers from here on: bfloat16 would cost accuracy and save nothing.
         features = self.backbone(image, train=train, groups=groups).astype(dtype)
+        if dropout_keys is not None:
+            features = dropout(features, dropout_keys, rate=self.dropout)
         scalars = [
             inputs[name][:, None].astype(dtype) for name in sorted(inputs) if name != "image"
         ]
@@ -118,7 +127,8 @@ def make_model(
       outputs: By head name, how many numbers it gives; one where it is not named.
 
     Raises:
-      UserError: The backbone, the dtype or the initialisation is unknown.
+      UserError: The backbone, the dtype or the initialisation is unknown, or the backbone does not
+        go with or without batch normalisation.
     """
     known = {"backbone": BACKBONES, "compute_dtype": COMPUTE_DTYPES, "dense_init": DENSE_INITS}
     for field, names in known.items():
@@ -126,36 +136,26 @@ def make_model(
             raise UserError(
                 f"config.model.{field}={config[field]!r} is not known: one of {', '.join(names)}"
             )
+    _check_batch_norm(config)
     return MultiHead(
-        backbone=BACKBONES[config["backbone"]](config, axis_name),
+        backbone=BACKBONES[config["backbone"]](config, _batch_norm(config, axis_name)),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
         outputs=outputs or {},
         compute_dtype=config["compute_dtype"],
         dense_init=config["dense_init"],
+        dropout=config["dropout"],
     )
 
 
-def _small(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    batch_norm = _batch_norm(config, axis_name) if config["batch_norm"]["use"] else None
-    return SmallNet(channels=tuple(config["channels"]), batch_norm=batch_norm, parent=None)
-
-
-def _pilotnet(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    if config["batch_norm"]["use"]:
+def _check_batch_norm(config: Mapping[str, Any]) -> None:
+    backbone, use = config["backbone"], config["batch_norm"]["use"]
+    needed = BATCH_NORMALISED.get(backbone, use)
+    if use != needed:
         raise UserError(
-            "config.model.batch_norm.use=True: pilotnet has no batch normalisation, set it to False"
+            f"config.model.batch_norm.use={use}: {backbone} {'always' if needed else 'never'} has"
+            f" batch normalisation, so set it to {needed}"
         )
-    return PilotNet(parent=None)
-
-
-def _xception(config: Mapping[str, Any], axis_name: str) -> nn.Module:
-    if not config["batch_norm"]["use"]:
-        raise UserError(
-            "config.model.backbone='xception' does not train without batch normalisation: set"
-            " config.model.batch_norm.use=True"
-        )
-    return Xception(batch_norm=_batch_norm(config, axis_name), parent=None)
 
 
 def _batch_norm(config: Mapping[str, Any], axis_name: str) -> Callable[..., BatchNorm]:
@@ -168,4 +168,30 @@ def _batch_norm(config: Mapping[str, Any], axis_name: str) -> Callable[..., Batc
     )
 
 
-BACKBONES = {"small": _small, "pilotnet": _pilotnet, "xception": _xception}
+# Whether a backbone has batch normalisation; those that are not named do as the configuration says.
+BATCH_NORMALISED = {
+    "pilotnet": False,
+    "pilotnet_same": True,
+    "first_net": False,
+    "small_inception": False,
+    "xception": True,
+}
+
+
+def _small(config: Mapping[str, Any], batch_norm: Callable[..., BatchNorm]) -> nn.Module:
+    return SmallNet(
+        channels=tuple(config["channels"]),
+        batch_norm=batch_norm if config["batch_norm"]["use"] else None,
+        parent=None,
+    )
+
+
+# By name, what makes a backbone of `config.model` and of what makes its batch normalisation.
+BACKBONES: dict[str, Callable[[Mapping[str, Any], Callable[..., BatchNorm]], nn.Module]] = {
+    "small": _small,
+    "pilotnet": lambda config, batch_norm: PilotNet(parent=None),
+    "pilotnet_same": lambda config, batch_norm: PilotNetSame(batch_norm, parent=None),
+    "first_net": lambda config, batch_norm: FirstNet(parent=None),
+    "small_inception": lambda config, batch_norm: SmallInception(parent=None),
+    "xception": lambda config, batch_norm: Xception(batch_norm, parent=None),
+}

@@ -56,9 +56,10 @@ def overview(
 
     Returns:
       {"backbone": its class, "inputs": {name: shape}, "features": shape of the backbone's output,
-      "layers": every layer with parameters, "stages": the same, a block of the backbone as one;
-      "heads": names, "total": {"trainable", "statistics"}}. Layers and stages are dicts of the
-      fields of `Layer`, in the order of the computation.
+      "dropout": the share of it that training drops, "layers": every layer with parameters,
+      "stages": the same, a block of the backbone as one; "heads": names, "total": {"trainable",
+      "statistics"}}. Layers and stages are dicts of the fields of `Layer`, in the order of the
+      computation.
     """
     inputs = {"image": jax.ShapeDtypeStruct((1, *image_shape), jnp.uint8)}
     inputs |= {name: jax.ShapeDtypeStruct((1,), jnp.float32) for name in scalars}
@@ -68,6 +69,7 @@ def overview(
         "backbone": kinds[("backbone",)],
         "inputs": {name: value.shape[1:] for name, value in inputs.items()},
         "features": outputs[("backbone",)],
+        "dropout": model.dropout,
         "layers": [dataclasses.asdict(layer) for layer in layers],
         "stages": [dataclasses.asdict(stage) for stage in _stages(layers, outputs)],
         "heads": list(model.heads),

@@ -1,25 +1,26 @@
 """PilotNet, the network that first steered a car from a camera alone, without its dense layers.
 
 M. Bojarski and others, "End to End Learning for Self-Driving Cars", 2016,
-https://arxiv.org/abs/1604.07316. On its pictures of 66 x 200 and with one head, its dense layers
-are common=(100,) and head=(50, 10): 252,219 parameters in all.
+https://arxiv.org/abs/1604.07316. Two forms are in use:
+
+  PilotNet: as published, on pictures of 66 x 200: 252,219 parameters in all.
+  PilotNetSame: padded and normalised, on pictures of 65 x 320 that were cropped alone: 2,441,963
+    numbers in all, 472 of which are moving averages.
+
+Counts are with one head and common=(100,), head=(50, 10), which are its dense layers.
 """
+
+from collections.abc import Callable
 
 import jax
 from flax import linen as nn
 
-from jaxdrive.errors import UserError
+from jaxdrive.models.layers import BatchNorm
+from jaxdrive.models.sizes import check_size, least_size
 
 # (channels, size, stride) of the convolutions.
 _CONVOLUTIONS = ((24, 5, 2), (36, 5, 2), (48, 5, 2), (64, 3, 1), (64, 3, 1))
-
-
-def least_size() -> int:
-    """The least height and width of a picture that leaves something to every convolution."""
-    size = 1
-    for _, kernel, stride in reversed(_CONVOLUTIONS):
-        size = (size - 1) * stride + kernel
-    return size
+LEAST_SIZE = least_size([(size, stride) for _, size, stride in _CONVOLUTIONS])
 
 
 class PilotNet(nn.Module):
@@ -32,16 +33,32 @@ class PilotNet(nn.Module):
         Raises:
           UserError: The pictures are too small.
         """
-        height, width = image.shape[1:3]
-        if min(height, width) < least_size():
-            raise UserError(
-                f"config.model.backbone='pilotnet' needs pictures of at least {least_size()}x"
-                f"{least_size()}, found {height}x{width}: raise config.data.height and width"
-            )
+        check_size(image, least=LEAST_SIZE, backbone="pilotnet")
         x = image
         for channels, size, stride in _CONVOLUTIONS:
             convolution = nn.Conv(
                 channels, (size, size), strides=stride, padding="VALID", dtype=image.dtype
             )
             x = nn.relu(convolution(x))
+        return x.reshape(x.shape[0], -1)
+
+
+class PilotNetSame(nn.Module):
+    """The five convolutions with padding, normalised after the ReLU; the whole map flattened.
+
+    Attributes:
+      batch_norm: Makes the normalisation after every convolution.
+    """
+
+    batch_norm: Callable[[], BatchNorm]
+
+    @nn.compact
+    def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
+        """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F] of their dtype."""
+        x = image
+        for channels, size, stride in _CONVOLUTIONS:
+            convolution = nn.Conv(
+                channels, (size, size), strides=stride, padding="SAME", dtype=image.dtype
+            )
+            x = self.batch_norm()(nn.relu(convolution(x)), train=train, groups=groups)
         return x.reshape(x.shape[0], -1)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 
 from jaxdrive.heads import Head
 from jaxdrive.training import pixels
+from jaxdrive.training.randomness import row_keys
 from jaxdrive.views import TRANSFORMS
 
 # The kinds of change, by kind the settings of which one has to be above 0 for it to do anything. A
@@ -170,8 +171,8 @@ def draw(
       rows: Rows of the global batch, int32 [b].
     """
     factors = {kind: _factor(settings[kind]["schedule"], step) for kind in (*KINDS, "views")}
-    key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), position), head)
-    return jax.vmap(lambda row: _draw_one(settings, factors, jax.random.fold_in(key, row)))(rows)
+    keys = row_keys(seed=seed, position=position, head=head, rows=rows)
+    return jax.vmap(lambda key: _draw_one(settings, factors, key))(keys)
 
 
 def _factor(schedule: Any, step: Any) -> jax.Array:

@@ -1,7 +1,8 @@
 """Draws pictures side by side, with the values of every head beneath and on them.
 
-A head whose range has two sides (steering) is also a needle on the picture: upright is 0, leaning
-fully is the end of the head's range. Which pictures and which values is left to the callers.
+A head whose range has two sides (steering, before any other) is also a needle on the picture:
+upright is 0, leaning fully is the end of the head's range. Which pictures and which values is left
+to the callers.
 """
 
 import functools
@@ -125,10 +126,17 @@ def _top_lines(
         legend += [("\N{FULL BLOCK}", colour), (f"{kind}    ", colour)]
     if legend:
         lines.append(legend)
-    needle = next((f"Needle: {n}, upright is 0." for n, h in heads.items() if h.low < 0), "")
+    needle = "".join(f"Needle: {name}, upright is 0." for name in _needle_head(heads))
     ends = ", ".join(f"{name} {_reach(head):.4g}" for name, head in heads.items())
     text = f"{needle} Bars begin at 0; a full one is the end of the head's range: {ends}."
     return lines + [[(part, _SOFT)] for part in _wrap(text, width) if heads]
+
+
+def _needle_head(heads: Mapping[str, Head]) -> dict[str, Head]:
+    """The head that is drawn as a needle, by its name: one of two sides, left and right first."""
+    two_sided = [name for name, head in heads.items() if head.low < 0]
+    chosen = sorted(two_sided, key=lambda name: heads[name].mirror)[:1]
+    return {name: heads[name] for name in chosen}
 
 
 def _write_spans(
@@ -154,9 +162,9 @@ def _picture(
     """One picture, enlarged, with a needle for the first head of two sides."""
     size = (image.shape[1] * zoom, image.shape[0] * zoom)
     large = Image.fromarray(image).resize(size, Image.Resampling.NEAREST)
-    two_sided = [(name, head) for name, head in heads.items() if head.low < 0][:1]
+    two_sided = _needle_head(heads)
     draw = ImageDraw.Draw(large)
-    for name, head in two_sided:
+    for name, head in two_sided.items():
         needles = [
             (_needle(size, head, values[kind][name]), colour, thick)
             for (kind, colour, thick) in zip(values, COLOURS, _WIDTHS, strict=False)

@@ -21,7 +21,15 @@ import numpy as np
 from jaxdrive.heads import Head
 from jaxdrive.models.multihead import MultiHead
 from jaxdrive.training.state import TrainState
-from jaxdrive.training.step import DATA_AXIS, Batch, changed, counts_of, head_loss, stack
+from jaxdrive.training.step import (
+    DATA_AXIS,
+    Batch,
+    changed,
+    counts_of,
+    head_loss,
+    stack,
+    with_dropout_keys,
+)
 
 
 def make_gradients(
@@ -30,6 +38,7 @@ def make_gradients(
     *,
     supervise: str,
     augment: Callable[..., Batch] | None = None,
+    seed: int = 0,
 ) -> Callable[[TrainState, Batch], jax.Array] | None:
     """Builds the measurement of one device, under the axis `DATA_AXIS`.
 
@@ -38,6 +47,7 @@ def make_gradients(
       heads: By name, in the order in which their batches pass.
       supervise: "own" or "all", as the train step has it.
       augment: The train step's random changes; None leaves batches as they are.
+      seed: The run's seed, for what dropout drops.
 
     Returns:
       gradients(state, batch) -> the dot products of all pairs of heads' gradients, [heads, heads],
@@ -48,7 +58,7 @@ def make_gradients(
         return None
 
     def gradients(state: TrainState, batch: Batch) -> jax.Array:
-        batch = changed(augment, state, batch)
+        batch = with_dropout_keys(model, seed, state, changed(augment, state, batch))
         counts = counts_of(batch, heads, supervise)
         stacked = stack(batch, heads, supervise)
 
@@ -59,6 +69,7 @@ def make_gradients(
                 train=True,
                 groups=len(heads),
                 rows=stacked.rows,
+                dropout_keys=stacked.dropout_keys,
                 mutable=["batch_stats"],
             )
             labels, masks = stacked.labels, stacked.masks

@@ -146,6 +146,7 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
         supervise=supervise_of(config),
         passes=resolve_passes(config["passes"]),
         augment=augment_of(config, network.heads),
+        seed=config["seed"],
     )
 
 
@@ -199,6 +200,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         network.heads,
         supervise=supervise_of(config),
         augment=augment_of(config, network.heads),
+        seed=config["seed"],
     )
     return Trainer(
         network=network,

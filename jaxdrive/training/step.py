@@ -20,6 +20,8 @@ from flax import linen as nn
 
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head
+from jaxdrive.models.multihead import MultiHead
+from jaxdrive.training import randomness
 from jaxdrive.training.losses import decode, example_losses
 from jaxdrive.training.metrics import HeadMetrics
 from jaxdrive.training.state import TrainState
@@ -33,13 +35,14 @@ Metrics = dict[str, Any]
 
 
 def make_train_step(
-    model: nn.Module,
+    model: MultiHead,
     heads: Mapping[str, Head],
     optimizer: optax.GradientTransformation,
     *,
     supervise: str,
     passes: str,
     augment: Callable[..., Batch] | None = None,
+    seed: int = 0,
 ) -> Callable[[TrainState, Batch], tuple[TrainState, Metrics]]:
     """Builds the step of one device.
 
@@ -55,6 +58,7 @@ def make_train_step(
       supervise: One of `SUPERVISE`.
       passes: One of `PASSES`.
       augment: Changes batches at random, from `augment.make_augment`; None leaves them as they are.
+      seed: The run's seed, for what dropout drops.
 
     Returns:
       train_step(state, batch) -> (state, metrics); metrics hold per head a `HeadMetrics`, and
@@ -69,7 +73,7 @@ def make_train_step(
     gradients_of = _one_pass if passes == "one" else _separate_passes
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Metrics]:
-        batch = changed(augment, state, batch)
+        batch = with_dropout_keys(model, seed, state, changed(augment, state, batch))
         counts = counts_of(batch, heads, supervise)
         gradients, batch_stats, metrics = gradients_of(
             model, heads, state, batch, counts, supervise
@@ -113,9 +117,30 @@ def changed(augment: Callable[..., Batch] | None, state: TrainState, batch: Batc
     """This device's rows as the step of `state` sees them, after its random changes."""
     if augment is None:
         return batch
-    rows = len(next(iter(batch.values()))["mask"])
-    first_row = jax.lax.axis_index(DATA_AXIS) * rows
+    first_row = _rows_of(batch)[0]
     return augment(batch, position=state.position, step=state.step, first_row=first_row)
+
+
+def with_dropout_keys(model: MultiHead, seed: int, state: TrainState, batch: Batch) -> Batch:
+    """The batch, and by head "dropout_keys" of this device's rows [b] where the network drops."""
+    if not model.dropout:
+        return batch
+    rows = _rows_of(batch)
+    return {
+        name: {
+            **batch[name],
+            "dropout_keys": randomness.dropout_keys(
+                seed=seed, position=state.position, head=k, rows=rows
+            ),
+        }
+        for k, name in enumerate(model.heads)
+    }
+
+
+def _rows_of(batch: Batch) -> jax.Array:
+    """The rows of the global batch that this device has, int32 [b]."""
+    rows = len(next(iter(batch.values()))["mask"])
+    return jax.lax.axis_index(DATA_AXIS) * rows + jnp.arange(rows, dtype=jnp.int32)
 
 
 def counts_of(batch: Batch, heads: Mapping[str, Head], supervise: str) -> dict[str, jax.Array]:
@@ -142,6 +167,7 @@ def _loss(
     rows: Mapping[str, slice],
     counts: Mapping[str, jax.Array],
     groups: int,
+    dropout_keys: jax.Array | None,
 ) -> tuple[jax.Array, tuple[Any, dict[str, HeadMetrics]]]:
     """This device's part of the loss of the heads in `rows`, with new statistics and metrics."""
     outputs, updates = model.apply(
@@ -150,6 +176,7 @@ def _loss(
         train=True,
         groups=groups,
         rows=rows,
+        dropout_keys=dropout_keys,
         mutable=["batch_stats"],
     )
     loss = jnp.zeros((), next(iter(outputs.values())).dtype)
@@ -181,18 +208,22 @@ class Stacked:
       rows: By head, which of these rows it sees.
       labels: By head, its targets for them.
       masks: By head, which of them count.
+      dropout_keys: Of every row, [heads * b]; None where nothing is dropped.
     """
 
     inputs: Any
     rows: Mapping[str, slice]
     labels: Mapping[str, jax.Array]
     masks: Mapping[str, jax.Array]
+    dropout_keys: jax.Array | None
 
 
 def stack(batch: Batch, heads: Mapping[str, Head], supervise: str) -> Stacked:
     """Stacks the batches of all heads for one pass."""
     parts = [batch[name] for name in heads]
     inputs = jax.tree.map(lambda *arrays: jnp.concatenate(arrays), *[p["inputs"] for p in parts])
+    keys = [part["dropout_keys"] for part in parts if "dropout_keys" in part]
+    stacked_keys = jnp.concatenate(keys) if keys else None
     if supervise == "own":
         size = len(parts[0]["mask"])
         return Stacked(
@@ -200,12 +231,14 @@ def stack(batch: Batch, heads: Mapping[str, Head], supervise: str) -> Stacked:
             rows={name: slice(k * size, (k + 1) * size) for k, name in enumerate(heads)},
             labels={name: batch[name]["labels"][name] for name in heads},
             masks={name: batch[name]["mask"] for name in heads},
+            dropout_keys=stacked_keys,
         )
     return Stacked(
         inputs,
         rows=dict.fromkeys(heads, slice(None)),
         labels={name: jnp.concatenate([p["labels"][name] for p in parts]) for name in heads},
         masks=dict.fromkeys(heads, jnp.concatenate([p["mask"] for p in parts])),
+        dropout_keys=stacked_keys,
     )
 
 
@@ -231,6 +264,7 @@ def _one_pass(
             all_of.rows,
             counts,
             len(heads),
+            all_of.dropout_keys,
         )
 
     gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
@@ -257,7 +291,17 @@ def _separate_passes(
             params: Any, stats: Any, part: Any = part, rows: Any = rows, m: Any = masks
         ) -> Any:
             return _loss(
-                model, heads, params, stats, part["inputs"], part["labels"], m, rows, counts, 1
+                model,
+                heads,
+                params,
+                stats,
+                part["inputs"],
+                part["labels"],
+                m,
+                rows,
+                counts,
+                1,
+                part.get("dropout_keys"),
             )
 
         gradients, (batch_stats, passed) = jax.grad(loss, has_aux=True)(state.params, batch_stats)

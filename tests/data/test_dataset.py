@@ -1,6 +1,8 @@
 """What is read back is what was written, by our reader and by plain TFDS; damage is noticed."""
 
 import concurrent.futures
+import dataclasses
+import functools
 import json
 import shutil
 
@@ -12,7 +14,7 @@ import tiny
 from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jaxdrive.data import shards
+from jaxdrive.data import parts, shards
 from jaxdrive.data.dataset import ImageReader, image_bytes, open_dataset
 from jaxdrive.data.frames import Session
 from jaxdrive.errors import UserError
@@ -91,8 +93,8 @@ def test_image_bytes_are_found_at_any_place_and_size():
     one.features.feature["images"].bytes_list.value.append(b"another")
     large.features.feature["image"].bytes_list.value.append(bytes(range(256)) * 300)
     # Protocol buffers put the entries of a map in no fixed order; joined features are one map.
-    parts = [example.features.SerializeToString() for example in (one, large)]
-    for features in (parts[0] + parts[1], parts[1] + parts[0]):
+    first, second = (example.features.SerializeToString() for example in (one, large))
+    for features in (first + second, second + first):
         length = len(features)
         varint = bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14])
         record = b"\n" + varint + features
@@ -103,7 +105,7 @@ def test_image_bytes_are_found_at_any_place_and_size():
 
 
 def test_a_session_may_fill_several_shards(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "_SHARD_BYTES", 1000)
+    monkeypatch.setattr(parts, "_SHARD_BYTES", 1000)
     whole = tiny.make(tmp_path / "dataset")
     lengths = [shard["records"] for shard in whole.dataset.manifest["shards"]]
     files = shard_files(whole.dataset.path)
@@ -121,24 +123,50 @@ def test_a_session_may_fill_several_shards(tmp_path, monkeypatch):
         np.testing.assert_array_equal(source[row]["image"], whole.images[row])
 
 
-def test_a_session_that_was_interrupted_is_written_anew(tmp_path):
+def test_a_part_that_was_interrupted_is_written_anew(tmp_path):
     session = tiny.sessions_of()[0]
-    stale = tmp_path / "part-00000-007.array_record"
+    stale = tmp_path / "part-00000-0002-007.array_record"
     stale.write_bytes(b"of the interrupted attempt")
-    other = tmp_path / "part-00001-000.array_record"
-    other.write_bytes(b"of another session")
-    assert not shards.part_table(tmp_path, 0).exists()
-    written = shards.write_session(tmp_path, 0, session, tiny.FIT, rule=tiny.RULE, on_bad="skip")
+    others = [tmp_path / f"part-{other}-000.array_record" for other in ("00000-0001", "00001-0002")]
+    for other in others:
+        other.write_bytes(b"of another piece, of another session")
+    note = parts.note_file(tmp_path, 0, 2)
+    assert not note.exists()
+    written = parts.write_part(tmp_path, 0, 2, session, tiny.FIT, rule=tiny.RULE, on_bad="skip")
     assert written == tiny.SESSIONS[0][0]
-    assert shards.part_table(tmp_path, 0).exists()
+    assert note.exists()
     assert not stale.exists()
-    assert other.exists()
+    assert all(other.exists() for other in others)
 
 
-def test_a_session_without_frames_is_named(tmp_path):
-    empty = Session("lap 7", "train", lambda: iter(()))
+def test_pieces_make_the_same_dataset_as_one(small, tmp_path):
+    whole = tiny.sessions_of()
+    frames = [list(session.read()) for session in whole]
+    cut = [
+        dataclasses.replace(
+            session,
+            pieces=[functools.partial(iter, own[at : at + 5]) for at in range(0, len(own) + 1, 5)],
+        )
+        for session, own in zip(whole, frames, strict=True)
+    ]
+    dataset = open_dataset(tiny.write(tmp_path / "pieces", cut))
+    assert dataset.origins.tolist() == small.dataset.origins.tolist()
+    everything = np.arange(len(dataset.times))
+    np.testing.assert_array_equal(ImageReader(dataset).read(everything), small.images)
+    held = [(session["name"], session["records"]) for session in dataset.manifest["sessions"]]
+    assert held == [(s.name, len(own)) for s, own in zip(whole, frames, strict=True)]
+    assert len(dataset.manifest["shards"]) == sum(
+        session["shards"] for session in dataset.manifest["sessions"]
+    )
+
+
+def test_an_empty_session_costs_nothing_unless_there_is_no_other(small, tmp_path):
+    empty = Session("lap 7", "train", [lambda: iter(())])
+    dataset = open_dataset(tiny.write(tmp_path / "beside", [*tiny.sessions_of(), empty]))
+    assert len(dataset.times) == len(small.dataset.times)
+    assert dataset.manifest["sessions"][-1]["records"] == 0
     with pytest.raises(UserError, match="session lap 7 holds no usable frame: it is empty"):
-        shards.write_session(tmp_path, 0, empty, tiny.FIT, rule=tiny.RULE, on_bad="skip")
+        tiny.write(tmp_path / "alone", [empty])
 
 
 @pytest.fixture
@@ -221,7 +249,7 @@ def test_a_dataset_of_another_schema_is_refused(copied):
     manifest["schema_version"] = 99
     (copied / shards.MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(
-        UserError, match=r"schema version 99, this jaxdrive reads version 2.*delete"
+        UserError, match=r"schema version 99, this jaxdrive reads version 3.*delete"
     ):
         open_dataset(copied)
 

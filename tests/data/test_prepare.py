@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 import jaxdrive
+from jaxdrive.data import parts, shards
 from jaxdrive.data import prepare as preparing
-from jaxdrive.data import shards
 from jaxdrive.data.dataset import ImageReader
 from jaxdrive.data.frames import fit_image
 from jaxdrive.data.prepare import fingerprint, prepare
@@ -59,6 +59,7 @@ def settings(folder: Path, **changes):
         "crop_bottom": 12,
         "height": 20,
         "width": 24,
+        "resize": "stretch",
     } | changes
 
 
@@ -81,9 +82,10 @@ def write_parts(data, indices) -> Path:
     partial.mkdir()
     sessions = car_racing.sessions(data)
     for index in indices:
-        shards.write_session(
+        parts.write_part(
             partial,
             index,
+            0,
             sessions[index],
             preparing.fit_of(data),
             rule=rule_of(data),
@@ -148,6 +150,7 @@ def test_what_is_made_is_opened_without_recording_again(prepared, monkeypatch):
         ({"crop_bottom": 0}, False),
         ({"height": 21}, False),
         ({"width": 25}, False),
+        ({"resize": "pad"}, False),
     ],
 )
 def test_settings_that_decide_the_frames_get_a_folder_of_their_own(change, shared, monkeypatch):
@@ -160,8 +163,8 @@ def test_settings_that_decide_the_frames_get_a_folder_of_their_own(change, share
 def test_parts_that_are_whole_are_kept(prepared, tmp_path):
     data = settings(tmp_path)
     partial = write_parts(data, [1])
-    (partial / "part-00000-000.array_record").write_bytes(b"cut off while it was written")
-    kept = (partial / "part-00001-000.array_record").stat().st_ino
+    (partial / "part-00000-0000-000.array_record").write_bytes(b"cut off while it was written")
+    kept = (partial / "part-00001-0000-000.array_record").stat().st_ino
     dataset = prepare(data)
     assert dataset.manifest == prepared.manifest
     assert (dataset.path / dataset.manifest["shards"][1]["file"]).stat().st_ino == kept
@@ -180,7 +183,7 @@ def test_an_interrupted_joining_starts_clean(prepared, tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             prepare(data)
     names = {path.name for path in partial.iterdir()}
-    assert "part-00000.parquet" in names
+    assert "part-00000-0000.parquet" in names
     assert "jaxdrive-frames.array_record-00000" in names
     assert prepare(data).manifest == prepared.manifest
     assert not partial.exists()
@@ -209,7 +212,7 @@ def test_killed_then_asked_for_twice_at_once_it_is_made_once(prepared, tmp_path)
         # A worker holds the other end of this pipe too: it ends only when all of them are gone.
         process.communicate(timeout=60)
     partial = folder.with_suffix(".incomplete")
-    assert shards.part_table(partial, 0).exists()
+    assert parts.note_file(partial, 0, 0).exists()
     assert not (partial / shards.MANIFEST).exists()
     assert not folder.exists()
 

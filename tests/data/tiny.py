@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdrive.data import shards
+from jaxdrive.data import parts, shards
 from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
 from jaxdrive.data.split import SplitRule
@@ -16,6 +16,7 @@ from jaxdrive.heads import Bins, Head
 HEIGHT, WIDTH = 6, 8
 FIT = Fit(crop_top=0, crop_bottom=0, height=HEIGHT, width=WIDTH)
 RULE = SplitRule(block_seconds=0.0, gap_seconds=0.0, validation=0.1, test=0.1)
+ABOUT = {"fingerprint": "tiny", "source": "random"}
 LABELS = ("steering", "throttle", "speed")
 CAMERAS = ("center", "left", "right")
 # Frames of the sessions "a", "b", ..., and the split of each.
@@ -84,7 +85,7 @@ def frames(seed: int, count: int) -> Iterator[Frame]:
 def sessions_of(counts: Sequence[tuple[int, str]] = SESSIONS) -> list[Session]:
     """Sessions "a", "b", ... of so many frames for a split."""
     return [
-        Session(chr(ord("a") + index), split, functools.partial(frames, index, count))
+        Session(chr(ord("a") + index), split, [functools.partial(frames, index, count)])
         for index, (count, split) in enumerate(counts)
     ]
 
@@ -92,10 +93,19 @@ def sessions_of(counts: Sequence[tuple[int, str]] = SESSIONS) -> list[Session]:
 def write(folder: Path, sessions: Sequence[Session]) -> Path:
     """Writes a dataset without the processes and locks of `prepare`."""
     folder.mkdir()
-    for index, session in enumerate(sessions):
-        shards.write_session(folder, index, session, FIT, rule=RULE, on_bad="skip")
-    shards.assemble(folder, sessions=len(sessions), fit=FIT, about={"fingerprint": "tiny"})
+    write_parts(folder, sessions)
+    shards.assemble(folder, sessions=sessions, fit=FIT, about=ABOUT)
     return folder
+
+
+def write_parts(
+    folder: Path, sessions: Sequence[Session], *, fit=FIT, rule=RULE, on_bad="skip"
+) -> None:
+    """Writes the parts of sessions in this process."""
+    for index, session in enumerate(sessions):
+        for piece, read in enumerate(session.pieces):
+            own = dataclasses.replace(session, pieces=[read])
+            parts.write_part(folder, index, piece, own, fit, rule=rule, on_bad=on_bad)
 
 
 def make(folder: Path) -> Tiny:

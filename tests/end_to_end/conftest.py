@@ -64,7 +64,11 @@ class Launcher:
         self.datasets = datasets
 
     def command(self, verb: str, *words: str, workdir: Path, **fields) -> list[str]:
-        settings = {"data.dir": self.datasets} | TINY | fields
+        tiny = TINY
+        if any(word.startswith("--config=") for word in words):
+            # Another configuration may have other heads.
+            tiny = {name: value for name, value in TINY.items() if not name.startswith("heads.")}
+        settings = {"data.dir": self.datasets} | tiny | fields
         if verb in ("evaluate", "drive", "inspect", "compare"):
             settings = fields
         else:

@@ -40,7 +40,7 @@ def recordings(tmp_path_factory):
     (first / "IMG" / image_name("left", 4)).write_bytes(b"")
     damaged = first / "IMG" / image_name("right", 5)
     damaged.write_bytes(damaged.read_bytes()[:-50])
-    record(folder / "tuesday", ROWS, size=(64, 64))
+    record(folder / "tuesday", ROWS, size=(64, 64), first=1000)
     return folder
 
 
@@ -75,7 +75,9 @@ def test_from_a_recording_to_the_report(launch, recordings, tmp_path):
     page = (workdir / "report.html").read_text()
     assert "launch.py drive" not in page
 
-    assert_refused(launch("drive", workdir=workdir), "'udacity' has no simulator", "evaluate")
+    assert_refused(
+        launch("drive", workdir=workdir), "'udacity' has no simulator", "--simulator=udacity"
+    )
     done = start(
         launch, "train", recordings, tmp_path / "other", **{"heads.steering.label": "wheel"}
     )

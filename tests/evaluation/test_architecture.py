@@ -7,7 +7,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
-from configs import quickstart, xception
+from configs import quickstart, udacity, xception
 from jaxdrive.evaluation import plots
 from jaxdrive.evaluation.architecture import architecture, architecture_png
 from jaxdrive.models.multihead import make_model
@@ -25,16 +25,29 @@ def overview_of(config, heads):
     ("config", "heads", "some"),
     [
         (
-            quickstart,
+            quickstart.get_config(),
             ["brake", "steering", "throttle"],
             {"Conv_1", "11 x 12 x 32", "joined by speed", "Dense 21", "178,935 trainable"},
         ),
-        (xception, ["steering"], {"block5 to block12", "8 x 3 SeparableConv 3x3", "6 x 6 x 728"}),
-        (quickstart, [f"a_long_name_{number}" for number in range(7)], {"a_long_name_6"}),
+        (
+            udacity.get_config("small_inception"),
+            ["steering", "throttle"],
+            {"module2", "4 Conv 1x1 + Conv 5x5 + Conv 3x3", "50% dropped in training"},
+        ),
+        (
+            xception.get_config(),
+            ["steering"],
+            {"block5 to block12", "8 x 3 SeparableConv 3x3", "6 x 6 x 728"},
+        ),
+        (
+            quickstart.get_config(),
+            [f"a_long_name_{number}" for number in range(7)],
+            {"a_long_name_6"},
+        ),
     ],
 )
 def test_every_stage_is_drawn_and_no_text_meets_another(config, heads, some):
-    found = overview_of(config.get_config(), heads)
+    found = overview_of(config, heads)
     with plots.style():
         figure = architecture(found)
         FigureCanvasAgg(figure).draw()

@@ -300,7 +300,8 @@ def test_pictures_lie_beside_the_dataset_and_replace_older_ones(small):
     assert inspect.folder_for(bad, epath.Path("/runs/a")) == epath.Path("/runs/a/inspect")
     lines = inspect.draw_dataset(config_of(), bad, folder)
     names = {f"frames-{split}.png" for split in ("train", "validation", "test")}
-    names |= {"labels-steering.png", "labels-throttle.png", "sessions.png"}
+    names |= {"labels-steering.png", "labels-throttle.png", "sessions.png", "inspect.html"}
+    names |= {f"camera-{camera}.png" for camera in tiny.CAMERAS}
     assert {path.name for path in folder.iterdir()} == names | {"bad-rows.png"}
     count = math.ceil(41 / BATCH)
     assert lines[0].startswith("Training draws from 41 frames; drawn: the first 4 b")

@@ -10,7 +10,7 @@ from flax import linen as nn
 from configs import quickstart, xception
 from jaxdrive.errors import UserError
 from jaxdrive.heads import heads_from_config
-from jaxdrive.models.multihead import BACKBONES, make_model
+from jaxdrive.models.multihead import BACKBONES, BATCH_NORMALISED, make_model
 from jaxdrive.training import parallel
 from jaxdrive.training.state import initializer
 from jaxdrive.training.step import DATA_AXIS, make_train_step
@@ -30,7 +30,7 @@ def model_of(backbone: str, dtype: str, *, sync: bool = True):
     config = xception.get_config().model.to_dict()
     config |= {"backbone": backbone, "compute_dtype": dtype, "common": (16,), "head": ()}
     config |= {"channels": (8, 8)}
-    config["batch_norm"] |= {"use": backbone != "pilotnet", "sync": sync}
+    config["batch_norm"] |= {"use": BATCH_NORMALISED.get(backbone, True), "sync": sync}
     return make_model(config, list(HEADS), axis_name=DATA_AXIS)
 
 
@@ -79,7 +79,7 @@ def test_only_what_the_backbone_computes_is_bfloat16(backbone):
     assert len(inside) > 3
     assert set.union(*inside.values()) == {jnp.dtype(jnp.bfloat16)}
     assert set.union(*outside.values()) == {np.dtype(np.float32)}
-    assert bool(state.batch_stats) == (backbone != "pilotnet")
+    assert bool(state.batch_stats) == (BATCH_NORMALISED.get(backbone, True))
     for tree in (state.params, state.opt_state, metrics):
         assert dtypes_of(tree) == {np.dtype(np.float32)}
     assert dtypes_of(state.batch_stats) <= {np.dtype(np.float32)}

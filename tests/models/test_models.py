@@ -10,7 +10,7 @@ from configs import quickstart, udacity
 from jaxdrive.errors import UserError
 from jaxdrive.models.layers import BatchNorm
 from jaxdrive.models.multihead import make_model
-from jaxdrive.models.pilotnet import least_size
+from jaxdrive.models.pilotnet import LEAST_SIZE
 
 HEADS = ("brake", "steering", "throttle")
 
@@ -61,11 +61,11 @@ def test_pilotnet_has_the_size_that_was_published():
 
 
 def test_pilotnet_names_the_least_picture_and_takes_it():
-    assert pilotnet(least_size(), least_size())["params"]["common_0"]["kernel"].shape == (64, 100)
-    for height, width in ((least_size() - 1, 200), (66, least_size() - 1)):
+    assert pilotnet(LEAST_SIZE, LEAST_SIZE)["params"]["common_0"]["kernel"].shape == (64, 100)
+    for height, width in ((LEAST_SIZE - 1, 200), (66, LEAST_SIZE - 1)):
         with pytest.raises(UserError, match=rf"at least 61x61, found {height}x{width}: raise"):
             pilotnet(height, width)
-    with pytest.raises(UserError, match=r"batch_norm\.use=True: pilotnet has no"):
+    with pytest.raises(UserError, match=r"batch_norm\.use=True: pilotnet never has"):
         pilotnet(66, 200, batch_norm={"use": True})
 
 
@@ -128,5 +128,7 @@ def test_batch_norm_equals_the_stock_layer_group_by_group(groups):
 
 def test_an_unknown_backbone_is_refused():
     config = quickstart.get_config().model.to_dict() | {"backbone": "big"}
-    with pytest.raises(UserError, match=r"config\.model\.backbone='big'.*small, pilotnet, xc"):
+    with pytest.raises(
+        UserError, match=r"config\.model\.backbone='big'.*small, pilotnet, pilotnet_same"
+    ):
         make_model(config, HEADS, axis_name="data")

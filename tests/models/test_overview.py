@@ -7,7 +7,7 @@ from clu import parameter_overview
 from flax.traverse_util import flatten_dict
 
 from configs import quickstart, xception
-from jaxdrive.models.multihead import BACKBONES, make_model
+from jaxdrive.models.multihead import BACKBONES, BATCH_NORMALISED, make_model
 from jaxdrive.models.overview import overview, table
 
 HEADS = ("brake", "steering")
@@ -17,7 +17,7 @@ SHAPE = (72, 75, 3)
 @pytest.mark.parametrize("backbone", BACKBONES)
 def test_every_parameter_is_in_one_row_and_one_stage(backbone):
     config = xception.get_config().model.to_dict() | {"backbone": backbone}
-    config["batch_norm"]["use"] = backbone != "pilotnet"
+    config["batch_norm"]["use"] = BATCH_NORMALISED.get(backbone, True)
     model = make_model(config, HEADS, axis_name="data")
     found = overview(model, image_shape=SHAPE, scalars=["speed"])
     inputs = {"image": jnp.zeros((1, *SHAPE), jnp.uint8), "speed": jnp.zeros(1)}

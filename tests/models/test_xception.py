@@ -73,7 +73,7 @@ def test_frames_that_are_too_small_are_refused(height, width):
 def test_it_is_refused_without_batch_normalisation():
     config = xception.get_config().model
     config.batch_norm.use = False
-    with pytest.raises(UserError, match=r"config\.model\.batch_norm\.use=True"):
+    with pytest.raises(UserError, match=r"config\.model\.batch_norm\.use=False: xception always"):
         make_model(config.to_dict(), HEADS, axis_name="data")
 
 

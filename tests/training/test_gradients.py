@@ -1,5 +1,7 @@
 """Gradients at the common part against those of each head's loss alone, in float64."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,6 +9,7 @@ import optax
 import pytest
 
 from jaxdrive.training.gradients import gradient_line, make_gradients
+from tests.training.test_dropout import dropout_keys_by_hand
 from tests.training.test_step import (
     HEADS,
     MIXED,
@@ -25,7 +28,7 @@ def _double_precision():
         yield
 
 
-def by_hand(model, state, batch, *, supervise, cost) -> np.ndarray:
+def by_hand(model, state, batch, *, supervise, cost, keys_of) -> np.ndarray:
     """Every head's gradient at the common layer, one after the other: [heads, numbers]."""
 
     def loss(common, head):
@@ -36,6 +39,7 @@ def by_hand(model, state, batch, *, supervise, cost) -> np.ndarray:
                 {"params": params, "batch_stats": state.batch_stats},
                 batch[name]["inputs"],
                 train=True,
+                dropout_keys=keys_of(0, list(HEADS).index(name)),
                 mutable=["batch_stats"],
             )
             costs.append(cost(head, outputs[head], batch[name]["labels"][head]).mean())
@@ -56,12 +60,13 @@ def by_hand(model, state, batch, *, supervise, cost) -> np.ndarray:
     ],
 )
 def test_they_are_those_of_each_heads_loss_on_any_devices(supervise, heads, cost):
-    model = model_of(normalised=True, heads=heads)
+    model = model_of(normalised=True, heads=heads, dropout=0.5)
     state, batch = fresh_state(model, optax.identity()), random_batch(0, supervise=supervise)
-    silent = model_of(normalised=True, sync=False, heads=heads)
-    want = by_hand(silent, state, batch, supervise=supervise, cost=cost)
+    silent = model_of(normalised=True, sync=False, heads=heads, dropout=0.5)
+    keys_of = functools.partial(dropout_keys_by_hand, seed=7)
+    want = by_hand(silent, state, batch, supervise=supervise, cost=cost, keys_of=keys_of)
     traces = []
-    measure = make_gradients(model, heads, supervise=supervise)
+    measure = make_gradients(model, heads, supervise=supervise, seed=7)
 
     def counted(*arguments):
         traces.append(1)

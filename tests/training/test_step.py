@@ -50,7 +50,7 @@ def _double_precision():
         yield
 
 
-def model_of(*, normalised: bool, sync: bool = True, heads=HEADS):
+def model_of(*, normalised: bool, sync: bool = True, heads=HEADS, dropout: float = 0.0):
     config = {
         "backbone": "small",
         "compute_dtype": "float32",
@@ -59,6 +59,7 @@ def model_of(*, normalised: bool, sync: bool = True, heads=HEADS):
         "common": (6,),
         "dense_init": "lecun_normal",
         "head": (),
+        "dropout": dropout,
     }
     outputs = {name: head.outputs for name, head in heads.items()}
     return make_model(config, list(heads), axis_name=DATA_AXIS, outputs=outputs)
@@ -123,11 +124,20 @@ def partition_of(name: str, devices: int) -> parallel.Partition:
 
 
 def train(
-    partition, passes, *, model, supervise, batches, optimizer=None, heads=HEADS, augment=None
+    partition,
+    passes,
+    *,
+    model,
+    supervise,
+    batches,
+    optimizer=None,
+    heads=HEADS,
+    augment=None,
+    seed=0,
 ):
     optimizer = optimizer or optax.sgd(RATE)
     step = make_train_step(
-        model, heads, optimizer, supervise=supervise, passes=passes, augment=augment
+        model, heads, optimizer, supervise=supervise, passes=passes, augment=augment, seed=seed
     )
     spread = partition.spread_train(step)
     state = partition.put_state(fresh_state(model, optimizer))
@@ -153,17 +163,23 @@ def mixed_cost(name, outputs, targets):
     return error
 
 
-def reference(model, *, supervise, batches, heads=HEADS, cost=published_cost) -> TrainState:
-    """Separate passes, written without anything of `step.py`."""
+def reference(
+    model, *, supervise, batches, heads=HEADS, cost=published_cost, keys_of=None
+) -> TrainState:
+    """Separate passes, written without anything of `step.py`.
+
+    keys_of(position, head's place) gives the keys of what dropout drops; None drops nothing.
+    """
     state = fresh_state(model, optax.sgd(RATE))
     params, statistics = state.params, state.batch_stats
-    silent = model_of(normalised=bool(statistics), sync=False, heads=heads)
+    silent = model_of(normalised=bool(statistics), sync=False, heads=heads, dropout=model.dropout)
 
-    def loss(params, statistics, part, seen):
+    def loss(params, statistics, part, seen, keys):
         out, updates = silent.apply(
             {"params": params, "batch_stats": statistics},
             part["inputs"],
             train=True,
+            dropout_keys=keys,
             mutable=["batch_stats"],
         )
         errors = jnp.stack([cost(h, out[h], part["labels"][h]) for h in seen])
@@ -171,11 +187,12 @@ def reference(model, *, supervise, batches, heads=HEADS, cost=published_cost) ->
         return value, updates.get("batch_stats", {})
 
     gradient_of = jax.jit(jax.grad(loss, has_aux=True), static_argnames="seen")
-    for batch in batches:
+    for position, batch in enumerate(batches):
         total = jax.tree.map(np.zeros_like, params)
-        for name in HEADS:
+        for place, name in enumerate(HEADS):
+            keys = keys_of(position, place) if keys_of else None
             seen = (name,) if supervise == "own" else tuple(HEADS)
-            gradient, statistics = gradient_of(params, statistics, batch[name], seen)
+            gradient, statistics = gradient_of(params, statistics, batch[name], seen, keys)
             total = jax.tree.map(np.add, total, gradient)
         params = jax.tree.map(lambda p, g: p - RATE * g, params, total)
     return state.replace(params=params, batch_stats=statistics)
@@ -347,7 +364,7 @@ def test_an_update_that_is_not_finite_is_skipped():
 
 
 def test_the_step_is_traced_once():
-    model, optimizer = model_of(normalised=True), optax.sgd(RATE)
+    model, optimizer = model_of(normalised=True, dropout=0.5), optax.sgd(RATE)
     step = make_train_step(model, HEADS, optimizer, supervise="own", passes="one")
     traces = []
 

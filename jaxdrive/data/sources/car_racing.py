@@ -4,6 +4,7 @@ The expert and the simulator stand in `simulators/`; this file says which tracks
 """
 
 import functools
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,6 +18,11 @@ LABELS = ("steering", "throttle", "brake", "speed")
 
 # Tracks 0 to 99 are left for driving tests.
 _FIRST_SEED = {"train": 1000, "validation": 6000, "test": 7000}
+
+
+def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the labels of every frame."""
+    return LABELS
 
 
 def settings(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,17 +44,29 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
         Session(
             name=f"car_racing-{seed}",
             split=split,
-            read=functools.partial(
-                _read,
-                seed=seed,
-                noise=config["noise"],
-                action_repeat=config["action_repeat"],
-                max_steps=config["max_steps"],
-            ),
+            pieces=[
+                functools.partial(
+                    _read,
+                    seed=seed,
+                    noise=config["noise"],
+                    action_repeat=config["action_repeat"],
+                    max_steps=config["max_steps"],
+                )
+            ],
+            content=_content(config, seed),
         )
         for split, count in counts.items()
         for seed in range(_FIRST_SEED[split], _FIRST_SEED[split] + count)
     ]
+
+
+def _content(config: Mapping[str, Any], seed: int) -> str:
+    names = ("noise", "action_repeat", "max_steps")
+    decided = {name: config[name] for name in names} | {
+        "seed": seed,
+        "recording_version": RECORDING_VERSION,
+    }
+    return json.dumps(decided, sort_keys=True)
 
 
 def remedy(split: str) -> str:

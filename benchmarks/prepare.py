@@ -1,0 +1,124 @@
+"""How fast are recordings prepared, against a plain loop of OpenCV's decode and resize on one core?
+
+Takes a recording of the Udacity simulator, several times under other dates so that it is long
+enough, and prepares it with the settings of configs/udacity.py: reading, decoding, fitting, writing
+shards, hashing them. The loop decodes the same pictures, cuts and resizes them alike, and writes
+nothing. Both take turns; prints frames a second, their ratio, and the most memory that preparing
+took, all its processes together.
+
+Command:
+  python -m benchmarks.prepare --recording=DIR --copies=5 --rounds=3
+"""
+
+import argparse
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import cv2
+import psutil
+
+from configs import udacity
+from jaxdrive.data.frames import Fit
+from jaxdrive.data.prepare import fit_of, prepare
+from jaxdrive.data.sources.udacity import IMAGES, LOG
+
+_YEAR = 2019
+
+
+def long_recording(recording: Path, folder: Path, copies: int) -> list[Path]:
+    """The recording several times under `folder`, each in a year of its own; all its pictures."""
+    pictures = []
+    names = sorted(file.name for file in (recording / IMAGES).iterdir())
+    log = (recording / LOG).read_text()
+    for copy in range(copies):
+        images = folder / f"run {copy}" / IMAGES
+        images.mkdir(parents=True)
+        year = f"_{_YEAR + copy}_"
+        for name in names:
+            pictures.append(images / name.replace(f"_{_YEAR}_", year))
+            pictures[-1].symlink_to(recording / IMAGES / name)
+        (images.parent / LOG).write_text(log.replace(f"_{_YEAR}_", year))
+    return pictures
+
+
+def plain_loop(pictures: list[Path], fit: Fit) -> None:
+    """Decodes and resizes on one core, and forgets the result."""
+    cv2.setNumThreads(1)
+    for picture in pictures:
+        image = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB)
+        kept = image[fit.crop_top : image.shape[0] - fit.crop_bottom]
+        cv2.resize(kept, (fit.width, fit.height), interpolation=cv2.INTER_AREA)
+
+
+@contextmanager
+def peak_memory() -> Iterator[list[int]]:
+    """Looks 20 times a second how many bytes this process and its children hold together."""
+    most, stop = [0], threading.Event()
+    process = psutil.Process()
+
+    def look() -> None:
+        while not stop.wait(0.05):
+            family = [process, *process.children(recursive=True)]
+            held = 0
+            for member in family:
+                try:
+                    held += member.memory_info().rss
+                except psutil.NoSuchProcess:
+                    continue
+            most[0] = max(most[0], held)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield most
+    finally:
+        stop.set()
+        thread.join()
+
+
+def seconds_of(call: Any) -> float:
+    """How long a call takes."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    """Times both and prints what the documentation says."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--recording", type=Path, required=True)
+    parser.add_argument("--copies", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    data = udacity.get_config().data.to_dict()
+    ratios, memory = [], 0
+    with tempfile.TemporaryDirectory() as scratch:
+        recordings = Path(scratch) / "recordings"
+        pictures = long_recording(arguments.recording.resolve(), recordings, arguments.copies)
+        for number in range(arguments.rounds):
+            datasets = Path(scratch) / f"datasets {number}"
+            settings = data | {"path": str(recordings), "dir": str(datasets)}
+            loop = len(pictures) / seconds_of(lambda: plain_loop(pictures, fit_of(data)))
+            with peak_memory() as most:
+                ours = len(pictures) / seconds_of(lambda s=settings: prepare(s))
+            ratios.append(ours / loop)
+            memory = max(memory, most[0])
+            print(
+                f"round {number + 1}: loop {loop:,.0f} frames/s, prepare {ours:,.0f} frames/s,"
+                f" ratio {ratios[-1]:.2f}"
+            )
+    print(
+        f"{len(pictures):,} pictures, {os.cpu_count()} cores: median ratio"
+        f" {statistics.median(ratios):.2f}, at most {memory / 1e6:,.0f} MB"
+    )
+
+
+if __name__ == "__main__":
+    main()

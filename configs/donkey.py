@@ -1,0 +1,51 @@
+r"""Tubs of a Donkeycar: a network learns to steer and to press the pedals as its driver did.
+
+Command:
+  python launch.py train --config=configs/donkey.py --config.data.path=DIR --workdir=runs/donkey
+
+DIR holds manifest.json, catalogs and images, or folders with them.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import default
+
+
+def get_config() -> ConfigDict:
+    """The default configuration with a Donkeycar's pictures, in blocks of time, and PilotNet."""
+    config = default.get_config()
+    config.num_steps = 300
+    config.batch_size = 32
+    config.log_every = 20
+    config.eval_every = 50
+    config.checkpoint_every = 50
+    config.best_by = "balanced"
+    # The car tells no speed, and has one camera.
+    config.scalars = ConfigDict()
+    config.heads.steering.corrections = ConfigDict()
+    # One throttle, forwards and backwards, is what a Donkeycar takes.
+    del config.heads.throttle
+    del config.heads.brake
+    config.heads.pedals = default.pedals_head()
+    # There is no simulator of this world here.
+    config.drive.tracks = 0
+
+    config.data.source = "donkey"
+    # What is above the track, in pictures of 120 rows.
+    config.data.crop_top = 40
+    config.data.height = 66
+    config.data.width = 133
+    config.data.split.block_seconds = 3.0
+    config.data.split.gap_seconds = 0.5
+    config.data.split.validation = 0.2
+    config.data.split.test = 0.2
+
+    config.model.backbone = "pilotnet"
+    config.model.common = (100,)
+    config.model.head = (50, 10)
+
+    config.augment.flip.probability = 0.5
+    config.augment.shift.sideways = 8
+    config.augment.shift.along = 3
+    config.augment.brightness.spread = 0.3
+    return config

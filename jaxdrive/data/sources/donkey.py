@@ -1,0 +1,246 @@
+"""Recordings of Donkeycar: tubs of version 2, with `manifest.json`, catalogs and `images`.
+
+Every folder below `config.data.path` that holds a tub is read, in sessions as the tub numbers them.
+Records that were deleted in the tub are left out, as its owner wanted; records that a pilot drove
+are bad, since what stands in them is not what moved the car. A Donkeycar's throttle goes from -1
+(backwards, or braking) to 1: here its negative part is the brake.
+
+Format: https://docs.donkeycar.com/dev_guide/tub_v2/ (read and written by donkeycar/parts/tub_v2.py
+of https://github.com/autorope/donkeycar).
+"""
+
+import functools
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from jaxdrive.data import bad_rows
+from jaxdrive.data.frames import DRIVING_CAMERA, BadRow, Frame, Session
+from jaxdrive.data.sources import folders, pictures, tub
+from jaxdrive.logs import logger
+
+# Raise when the reader changes what it yields: older datasets are then not taken for new ones.
+READER_VERSION = 1
+
+IMAGES = "images"
+LABELS = ("steering", "throttle", "brake")
+
+# A loop that records more often than this has no camera in it: its times are those of a conversion.
+_FASTEST = 200.0
+
+
+def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """Names of the labels of every frame."""
+    return LABELS
+
+
+def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `config.data` decides the frames: part of the dataset's fingerprint."""
+    root = Path(config["path"])
+    return {
+        "reader_version": READER_VERSION,
+        "recordings": [
+            {"tub": folder.relative_to(root).as_posix(), **_content(folder)}
+            for folder in _folders(config)
+        ],
+        "frames_per_second": config["frames_per_second"],
+        "split": dict(config["split"]),
+        "on_bad": config["on_bad"],
+    }
+
+
+def sessions(config: Mapping[str, Any]) -> list[Session]:
+    """The sessions of every tub, named by its path below `config.data.path` and their own name.
+
+    Raises:
+      UserError: There is no tub, or one cannot be read.
+    """
+    root = Path(config["path"])
+    tubs = _tubs(config)
+    places = (
+        (folder / IMAGES, row["image"] or "")
+        for folder, rows in tubs.items()
+        for row in folders.row_dicts(rows)
+    )
+    size = pictures.first_size(places)
+    return [
+        _session(config, root, folder, name, rows, size)
+        for folder, all_rows in tubs.items()
+        for name, rows in _by_session(all_rows).items()
+    ]
+
+
+def row_table(config: Mapping[str, Any]) -> pa.Table:
+    """The records of all tubs: "session", "origin", and the columns of `tub.read_tub`."""
+    root = Path(config["path"])
+    tables = []
+    for folder, rows in _tubs(config).items():
+        name = folder.relative_to(root).as_posix()
+        sessions = [_session_name(name, own) for own in rows["session"].to_pylist()]
+        origins = [_origin(name, row) for row in folders.row_dicts(rows)]
+        tables.append(folders.for_people(rows, sessions=sessions, origins=origins))
+    return pa.concat_tables(tables)
+
+
+def remedy(split: str) -> str:
+    """What to do where a dataset of this source has no frames of `split`."""
+    return folders.remedy(split)
+
+
+def _folders(config: Mapping[str, Any]) -> list[Path]:
+    found = folders.folders_with(config, tub.MANIFEST, images=IMAGES, recorder="the car")
+    return tub.only_tubs(found)
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    files = [tub.MANIFEST, *sorted(file.name for file in folder.glob("*.catalog"))]
+    return {
+        "sha256": {name: folders.file_digest(folder / name) for name in files},
+        "images_sha256": folders.images_hash(folder / IMAGES),
+    }
+
+
+def _tubs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
+    """By folder, the records of its tub, and what each is a duplicate of."""
+    root = Path(config["path"])
+    found = {folder: tub.read_tub(folder) for folder in _folders(config)}
+    seen: dict[Any, str] = {}
+    for folder, rows in found.items():
+        name = folder.relative_to(root).as_posix()
+        sizes = folders.sizes(folder / IMAGES)
+
+        def key(
+            row: Mapping[str, Any], sizes: Mapping[str, int] = sizes, name: str = name
+        ) -> object | None:
+            # All tubs give their pictures the same names: only times tell them apart.
+            image, time = row["image"], row["timestamp_ms"]
+            if image not in sizes:
+                return None
+            return image, sizes[image], name if time is None else time
+
+        origins = functools.partial(_origin, name)
+        found[folder] = folders.with_seen_in(rows, key=key, origin=origins, seen=seen)
+    return found
+
+
+def _by_session(rows: pa.Table) -> dict[str | None, pa.Table]:
+    """The records of a tub by the name of their session; those that are deleted are none."""
+    rows = rows.filter(pc.invert(rows["deleted"]))
+    names = rows["session"].to_pylist()
+    return {
+        name: rows.filter(pa.array([own == name for own in names], pa.bool_()))
+        for name in dict.fromkeys(names)
+    }
+
+
+def _session_name(tub_name: str, own: str | None) -> str:
+    return tub_name if own is None else f"{tub_name}/{own}".removeprefix("./")
+
+
+def _origin(tub_name: str, row: Mapping[str, Any]) -> str:
+    return f"{tub_name}/{row['catalog']}, row {row['row']}".removeprefix("./")
+
+
+def _session(
+    config: Mapping[str, Any],
+    root: Path,
+    folder: Path,
+    own: str | None,
+    rows: pa.Table,
+    size: tuple[int, int] | None,
+) -> Session:
+    tub_name = folder.relative_to(root).as_posix()
+    name = _session_name(tub_name, own)
+    rate = _rate(folder, rows, config["frames_per_second"])
+    first = pc.min(rows["index" if rate else "timestamp_ms"]).as_py()
+    content = {
+        "reader_version": READER_VERSION,
+        **_content(folder),
+        "size": size,
+        "rate": rate,
+        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
+    }
+    return Session(
+        name=name,
+        split=None,
+        pieces=[
+            functools.partial(
+                _read, folder, piece, tub_name=tub_name, rate=rate, first=first, size=size
+            )
+            for piece in folders.pieces(rows)
+        ],
+        place=str(folder),
+        start=None if rate or first is None else first / 1000,
+        content=json.dumps(content),
+    )
+
+
+def _rate(place: Path, rows: pa.Table, frames_per_second: float) -> float:
+    """Records a second where they have no usable clock, else 0."""
+    times = rows["timestamp_ms"].drop_null().to_numpy()
+    if len(times) == pc.sum(pc.is_null(rows["fault"])).as_py() and (
+        len(times) < 2 or np.median(np.diff(np.sort(times))) >= 1000 / _FASTEST
+    ):
+        return 0.0
+    logger.info(
+        "The times in %s are not those of a drive: its records are taken to be %g a second"
+        " (config.data.frames_per_second)",
+        place,
+        frames_per_second,
+    )
+    return frames_per_second
+
+
+def _read(
+    folder: Path,
+    rows: pa.Table,
+    *,
+    tub_name: str,
+    rate: float,
+    first: int | None,
+    size: tuple[int, int] | None,
+) -> Iterator[Frame | BadRow]:
+    for row in folders.row_dicts(rows):
+        origin = f"{_origin(tub_name, row)}, {DRIVING_CAMERA}"
+        try:
+            if row["fault"]:
+                raise bad_rows.BadRowError(row["fault"], row["catalog"])
+            told = _labels(row)
+            if row[folders.SEEN_IN]:
+                detail = f"{row['image']} is that of {row[folders.SEEN_IN]}"
+                raise bad_rows.BadRowError(bad_rows.DUPLICATE, detail)
+            picture = pictures.read_picture(folder / IMAGES, row["image"] or "")
+            pictures.check_size(row["image"], picture, size)
+            assert first is not None
+            passed = (row["index"] - first) / rate if rate else (row["timestamp_ms"] - first) / 1000
+            frame = Frame(picture, told, time=passed, camera=DRIVING_CAMERA, origin=origin)
+        except bad_rows.BadRowError as error:
+            yield BadRow(origin, error.reason, error.detail)
+        else:
+            yield frame
+
+
+def _labels(row: Mapping[str, Any]) -> dict[str, float]:
+    if row["mode"] not in (None, "user"):
+        raise bad_rows.BadRowError("not driven by a person", f"user/mode is {row['mode']!r}")
+    values = {}
+    for name in ("angle", "throttle"):
+        try:
+            values[name] = float(row[name])
+        except (TypeError, ValueError):
+            told = f"user/{name} is {row[name]!r}"
+            raise bad_rows.BadRowError(bad_rows.NO_NUMBER, told) from None
+    throttle = values["throttle"]
+    if not -1 <= throttle <= 1:
+        told = f"user/throttle is {throttle}, outside -1 to 1"
+        raise bad_rows.BadRowError(bad_rows.OUT_OF_RANGE, told)
+    return {
+        "steering": values["angle"],
+        "throttle": max(throttle, 0.0),
+        "brake": max(-throttle, 0.0),
+    }

@@ -1,0 +1,159 @@
+"""What readers of recorded folders share: finding them, their rows as tables, their pieces."""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import pyarrow as pa
+
+from jaxdrive.errors import UserError
+
+# Column of the rows: where the row's picture was seen before, null where it was not.
+SEEN_IN = "seen_in"
+
+# Rows of a piece at least, and pieces of a session at most.
+_PIECE_ROWS = 250
+_PIECES = 32
+
+
+def folders_with(config: Mapping[str, Any], log: str, *, images: str, recorder: str) -> list[Path]:
+    """The folders at or below `config.data.path` that hold a recording's log, in order.
+
+    Args:
+      config: `config.data`.
+      log: Name of the file that makes a folder a recording.
+      images: Name of the folder beside it with its pictures.
+      recorder: What makes such recordings, for messages.
+
+    Raises:
+      UserError: There is none, or a folder cannot be read.
+    """
+    path = config["path"]
+    if not path:
+        raise UserError(
+            f"config.data.source={config['source']!r} needs a recording: name the folder that holds"
+            f" {log} and {images}, or folders with them, with --config.data.path=DIR"
+        )
+    if not os.path.isdir(path):
+        state = "it is a file" if os.path.exists(path) else "there is no such folder"
+        raise UserError(
+            f"no recording in {path}: {state}. Name one with --config.data.path=DIR, or a dataset"
+            " that is prepared with --config.data.prepared=DIR"
+        )
+    found, seen = [], set()
+    for folder, below, files in os.walk(path, onerror=refuse, followlinks=True):
+        real = os.path.realpath(folder)
+        # Pictures are many, and no place for recordings.
+        below[:] = sorted(name for name in below if name != images)
+        if real in seen:
+            # A link back: frames that came twice could come in two splits.
+            below.clear()
+            continue
+        seen.add(real)
+        if log in files:
+            found.append(Path(folder))
+    if not found:
+        raise UserError(
+            f"no recording in {path}: neither it nor a folder below it holds a {log}. Name the"
+            f" folder that {recorder} recorded to with --config.data.path=DIR"
+        )
+    return found
+
+
+def file_digest(file: Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits."""
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError as error:
+        refuse(error)
+
+
+def images_hash(folder: Path) -> str:
+    """A hash of the names and sizes of the pictures, and of whether they may be read."""
+    lines = [
+        f"{name} {size} {os.access(folder / name, os.R_OK)}"
+        for name, size in sorted(sizes(folder).items())
+    ]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """By name, the bytes of the files in a folder; empty where there is none."""
+    try:
+        if not folder.is_dir():
+            return {}
+        with os.scandir(folder) as entries:
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+    except OSError as error:
+        refuse(error)
+
+
+def pieces(rows: pa.Table) -> list[pa.Table]:
+    """A session's rows in parts for several processes; one, which may be empty, at least."""
+    count = int(np.clip(rows.num_rows // _PIECE_ROWS, 1, _PIECES))
+    # Taken, since a slice would be sent to a process with the whole table behind it.
+    return [rows.take(part) for part in np.array_split(np.arange(rows.num_rows), count)]
+
+
+def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
+    """The rows one after the other, by column name."""
+    for batch in rows.to_batches(max_chunksize=1000):
+        yield from batch.to_pylist()
+
+
+def with_seen_in(
+    rows: pa.Table,
+    *,
+    key: Callable[[Mapping[str, Any]], object | None],
+    origin: Callable[[Mapping[str, Any]], str],
+    seen: dict[Any, str],
+) -> pa.Table:
+    """Rows with a column `SEEN_IN`: where their picture came before, null where it did not.
+
+    Args:
+      rows: Of one recording.
+      key: What tells the picture of a row from all others; None where nothing does.
+      origin: Where a row stands, for messages.
+      seen: By key, the origin of the first row with it: of the recordings before, and added to.
+    """
+    seen_in: list[str | None] = []
+    for row in row_dicts(rows):
+        own, place = key(row), origin(row)
+        first = place if own is None else seen.setdefault(own, place)
+        seen_in.append(first if first != place else None)
+    return rows.append_column(SEEN_IN, pa.array(seen_in, pa.string()))
+
+
+def for_people(rows: pa.Table, *, sessions: Sequence[str], origins: Sequence[str]) -> pa.Table:
+    """Rows with their session, and with the beginning of their frames' origins."""
+    return (
+        rows.drop_columns(["row", SEEN_IN])
+        .add_column(0, "origin", pa.array(origins, pa.string()))
+        .add_column(0, "session", pa.array(sessions, pa.string()))
+    )
+
+
+def remedy(split: str) -> str:
+    """What to do where a dataset of recordings has no frames of `split`."""
+    if split == "train":
+        return "lower config.data.split.validation and test, or add recordings"
+    return (
+        f"raise config.data.split.{split}, lower config.data.split.block_seconds (0 = whole"
+        " sessions) or gap_seconds, or add recordings"
+    )
+
+
+def refuse(error: OSError) -> NoReturn:
+    """Ends with what the system said of a file or folder.
+
+    Raises:
+      UserError: Always.
+    """
+    raise UserError(
+        f"cannot read {error.filename}: {error.strerror}. Mend it, or name another recording with"
+        " --config.data.path=DIR"
+    ) from error

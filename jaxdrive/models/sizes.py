@@ -1,0 +1,25 @@
+"""How small a picture may be for windows without padding, and what is said of a smaller one."""
+
+from collections.abc import Sequence
+
+import jax
+
+from jaxdrive.errors import UserError
+
+
+def least_size(windows: Sequence[tuple[int, int]]) -> int:
+    """The least height and width that leaves something to every window (size, stride) in turn."""
+    least = 1
+    for size, stride in reversed(windows):
+        least = (least - 1) * stride + size
+    return least
+
+
+def check_size(image: jax.Array, *, least: int, backbone: str) -> None:
+    """Raises UserError where pictures [n, H, W, C] are lower or narrower than `least`."""
+    height, width = image.shape[1:3]
+    if min(height, width) < least:
+        raise UserError(
+            f"config.model.backbone={backbone!r} needs pictures of at least {least}x{least}, found"
+            f" {height}x{width}: raise config.data.height and width"
+        )

@@ -1,0 +1,131 @@
+"""Trees of recordings: merged, grown, copied, broken; nothing is lost and nothing moves."""
+
+import datetime
+import shutil
+
+import numpy as np
+import pyarrow.csv
+from test_udacity import DAMAGE, ORIGINS, ROWS, change_log, image, recorded, settings, write
+
+from jaxdrive.data import shards
+from jaxdrive.data.dataset import ImageReader, open_dataset
+from jaxdrive.data.prepare import prepare
+from tests import recordings
+from tests.recordings import CAMERAS, image_name, record, write_log
+
+__all__ = ["recorded"]
+
+
+def test_frames_and_bad_rows_of_all_sessions_add_up(tmp_path, monkeypatch):
+    for number, (do, *_) in enumerate(DAMAGE.values()):
+        day = recordings.START + datetime.timedelta(days=1)
+        monkeypatch.setattr(recordings, "START", day)
+        folder = tmp_path / "all" / f"{number:02}"
+        record(folder, ROWS)
+        do(folder)
+    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "all")))
+    bad = dataset.manifest["bad_rows"]
+    assert bad["count"] == len(bad["list"]) == sum(bad["reasons"].values())
+    assert bad["count"] == sum(len(cameras) for _, cameras, *_ in DAMAGE.values())
+    assert bad["count"] + len(dataset.times) == 3 * ROWS * len(DAMAGE)
+    assert sum(dataset.manifest["frames"].values()) == len(dataset.times)
+    assert not set(dataset.origins) & {row["origin"] for row in bad["list"]}
+    assert not list(dataset.path.glob("part-*"))
+    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
+    assert len(rows) == ROWS * len(DAMAGE)
+    assert sum(row["frames"] for row in rows) == len(dataset.times)
+    told = {row["origin"]: row["left_out"] for row in rows if row["left_out"]}
+    assert set(told) == {row["origin"].rpartition(", ")[0] for row in bad["list"]}
+
+
+def test_a_tree_with_every_fault_is_prepared_and_its_counts_add_up(tmp_path):
+    """300 images of no bytes, 40 rows of missing files, mixed headers, Windows paths, a copy."""
+    tree = tmp_path / "tree"
+    for number, name in enumerate(("windows", "posix", "deep/relative")):
+        record(tree / name, 150, first=1000 * number)
+    change_log(tree / "windows", ORIGINS["Windows"])
+    change_log(tree / "windows", ORIGINS["names above"])
+    change_log(tree / "deep/relative", ORIGINS["relative"])
+    change_log(tree / "deep/relative", ORIGINS["names in capitals, with spaces"])
+    empty = [image(tree / "windows", camera, row) for row in range(20, 120) for camera in CAMERAS]
+    for file in empty:
+        file.write_bytes(b"")
+    for row in range(1000, 1040):
+        for camera in CAMERAS:
+            image(tree / "posix", camera, row).unlink()
+    copied = shutil.copytree(tree / "posix", tree / "copy of posix")
+
+    data = settings(tree, dir=str(tmp_path / "datasets"))
+    dataset = prepare(data)
+    bad = dataset.manifest["bad_rows"]
+    assert len(empty) == 300
+    # What is missing cannot be told to be a copy.
+    assert bad["reasons"] == {"duplicate": 3 * 110, "image empty": 300, "image missing": 2 * 3 * 40}
+    listed = {row["origin"] for row in bad["list"]}
+    assert len(listed) == len(bad["list"]) == bad["count"]
+    # A row of names is the file's first.
+    assert {
+        f"windows/driving_log.csv, row {row + 2}, {camera}"
+        for row in range(20, 120)
+        for camera in CAMERAS
+    } <= listed
+    assert bad["count"] + len(dataset.times) == 3 * (4 * 150)
+    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
+    assert len(rows) == 4 * 150
+    assert sum(row["frames"] for row in rows) == len(dataset.times)
+    assert sum(3 - row["frames"] for row in rows) == bad["count"]
+    assert rows[0]["session"] == copied.name
+
+
+def test_a_row_that_came_before_is_a_duplicate_and_every_other_is_not(recorded, tmp_path):
+    # "a" holds the recording, "b" the same as a copy with two rows more, "c" one of those again.
+    shutil.copytree(recorded, tmp_path / "in" / "a")
+    second = tmp_path / "in" / "b"
+    log = record(second, ROWS + 2)
+    for row in range(ROWS):
+        shutil.copy(image(recorded, "center", row), image(second, "center", row))
+    shutil.copytree(second / "IMG", tmp_path / "in" / "c" / "IMG")
+    write_log(tmp_path / "in" / "c", [log[-1], log[-1]])
+    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
+    bad = dataset.manifest["bad_rows"]
+    assert bad["reasons"] == {"duplicate": 3 * ROWS + 6}
+    assert bad["list"][0]["origin"] == "b/driving_log.csv, row 1, center"
+    assert (
+        bad["list"][0]["detail"] == f"{image_name('center', 0)} is that of a/driving_log.csv, row 1"
+    )
+    assert bad["list"][-1]["detail"].endswith(f"is that of b/driving_log.csv, row {ROWS + 2}")
+    assert len(dataset.times) == 3 * (ROWS + 2)
+    held = {session["name"]: session["records"] for session in dataset.manifest["sessions"]}
+    assert held == {"a": 3 * ROWS, "b": 6, "c": 0}
+
+
+def test_a_run_that_is_added_is_read_alone_and_moves_no_frame(tmp_path):
+    split = {"block_seconds": 0.5, "gap_seconds": 0.0, "validation": 0.3, "test": 0.3}
+    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"), split=split)
+    record(tmp_path / "runs" / "monday", 40)
+    first = prepare(data)
+    record(tmp_path / "runs" / "friday", 20, first=100)
+    # A picture that is read again would be found damaged.
+    for file in (tmp_path / "runs" / "monday" / "IMG").iterdir():
+        file.write_bytes(bytes(file.stat().st_size))
+    grown = prepare(data)
+    assert grown.path != first.path
+    assert not grown.manifest["bad_rows"]["count"]
+    friday = grown.sessions == "friday"
+    assert friday.sum() == 60
+    for name in ("splits", "times", "cameras", "origins"):
+        old, new = getattr(first, name), getattr(grown, name)[~friday]
+        assert new.tolist() == old.tolist()
+    ids = np.flatnonzero(~friday)
+    np.testing.assert_array_equal(
+        ImageReader(grown).read(ids), ImageReader(first).read(np.arange(len(ids)))
+    )
+    assert first.manifest == open_dataset(first.path).manifest
+
+
+def test_a_size_is_the_recording_s_not_the_session_s(recorded, tmp_path):
+    shutil.copytree(recorded, tmp_path / "in" / "a")
+    record(tmp_path / "in" / "b", 3, size=(64, 32), first=100)
+    dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
+    assert dataset.manifest["bad_rows"]["reasons"] == {"image of another size": 9}
+    assert set(dataset.sessions) == {"a"}
