@@ -19,6 +19,10 @@ def get_config() -> ConfigDict:
     # chosen so that the other heads' labels come out even too. "v1": every combination of all
     # heads' joint_bins alike.
     config.balance = "v2"
+    # What is drawn: "none", frames as recorded; "fourteen", the views of every frame, which are 7
+    # changes of its brightness (as it is; V of HSV x 0.25 and 1.25; gamma 0.5, 1.5, 2 and 2.5),
+    # each also mirrored. An epoch is one pass over all that is drawn from.
+    config.views = "none"
     # "own": a head learns from its own batch alone. "all": every head learns from every image.
     # "auto": "own" for none and v2, "all" for v1, v3 and v4.
     config.supervise = "auto"
@@ -227,7 +231,7 @@ def _loader() -> ConfigDict:
 
 
 def _augment() -> ConfigDict:
-    """Random changes of training pictures, on the device; 0 switches each off.
+    """Random changes of training pictures, on the device; a strength of 0 switches each off.
 
     A schedule ((step, factor), ...) multiplies the strength, linear between its steps and held at
     both ends; () = full strength throughout.
@@ -241,8 +245,9 @@ def _augment() -> ConfigDict:
     augment.shift = ConfigDict(
         {"sideways": 0, "along": 0, "label_per_pixel": {"steering": 0.0}, "schedule": ()}
     )
-    # Factor on all values, drawn from 1 - spread to 1 + spread.
-    augment.brightness = ConfigDict({"spread": 0.0, "schedule": ()})
+    # Factor on all values, drawn from 1 + bias - spread to 1 + bias + spread; what comes out too
+    # bright is cut off, each colour by itself. The popular 0.25 to 1.25: bias -0.25, spread 0.5.
+    augment.brightness = ConfigDict({"spread": 0.0, "bias": 0.0, "schedule": ()})
     # Exponent of values in 0 to 1, drawn from exp(-spread) to exp(spread).
     augment.gamma = ConfigDict({"spread": 0.0, "schedule": ()})
     # New colours of red, green and blue about mid-grey: the unit matrix, each diagonal entry
@@ -251,6 +256,31 @@ def _augment() -> ConfigDict:
     augment.colour_mix = ConfigDict(
         {"probability": 1.0, "spread": 0.0, "offset": 0.0, "invert": 0.0, "schedule": ()}
     )
+    # Cuts off up to so many of a picture's rows above and below, and stretches the rest.
+    augment.crop = ConfigDict({"top": 0, "bottom": 0, "schedule": ()})
+    # A shadow over one side of a line from the upper edge to the lower one, with this probability:
+    # lightness is the factor on the lightness (HLS) there.
+    augment.shadow = ConfigDict({"probability": 0.0, "lightness": 0.5, "schedule": ()})
+    # Factors drawn from 1 - spread to 1 + spread: on the distance of all values from the picture's
+    # mean, and on saturation (HSV).
+    augment.contrast = ConfigDict({"spread": 0.0, "schedule": ()})
+    augment.saturation = ConfigDict({"spread": 0.0, "schedule": ()})
+    # Turn of all hues (HSV), drawn from -spread to spread as a share of the circle: at 0.5, any.
+    augment.hue = ConfigDict({"spread": 0.0, "schedule": ()})
+    # Gaussian blur, its standard deviation drawn from 0 to sigma pixels.
+    augment.blur = ConfigDict({"sigma": 0.0, "schedule": ()})
+    # Gaussian noise on each colour of each pixel: its standard deviation as a share of full
+    # brightness.
+    augment.noise = ConfigDict({"std": 0.0, "schedule": ()})
+    # Rows whose label of `head`, after all changes, is nearer to 0 than `below` (in its unit) count
+    # for nothing with this probability. A schedule that lowers it keeps ever more of them. It
+    # thins the batches that know this label: with supervise "own", those of `head` alone.
+    augment.small_angles = ConfigDict(
+        {"probability": 0.0, "below": 0.15, "head": "steering", "schedule": ()}
+    )
+    # Strength of the views of config.views: of their change of brightness, and the share of the
+    # mirrored ones that are mirrored.
+    augment.views = ConfigDict({"schedule": ()})
     return augment
 
 

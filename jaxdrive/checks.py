@@ -7,6 +7,7 @@ from typing import Any
 from jaxdrive import durations
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, control_names, heads_from_config, recorded_labels
+from jaxdrive.views import VIEWS
 
 # The least and the largest value of every number; None is no bound.
 _BOUNDS: dict[str, tuple[float, float | None]] = {
@@ -46,11 +47,23 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "augment.shift.sideways": (0, None),
     "augment.shift.along": (0, None),
     "augment.brightness.spread": (0, 1),
+    "augment.brightness.bias": (-1, 10),
     "augment.gamma.spread": (0, 3),
     "augment.colour_mix.probability": (0, 1),
     "augment.colour_mix.spread": (0, None),
     "augment.colour_mix.offset": (0, 1),
     "augment.colour_mix.invert": (0, 1),
+    "augment.crop.top": (0, None),
+    "augment.crop.bottom": (0, None),
+    "augment.shadow.probability": (0, 1),
+    "augment.shadow.lightness": (0, 1),
+    "augment.contrast.spread": (0, 1),
+    "augment.saturation.spread": (0, 1),
+    "augment.hue.spread": (0, 0.5),
+    "augment.blur.sigma": (0, 20),
+    "augment.noise.std": (0, 1),
+    "augment.small_angles.probability": (0, 1),
+    "augment.small_angles.below": (0, None),
     # Further tracks are recorded on, so they would not be unseen.
     "drive.tracks": (0, 100),
 }
@@ -108,15 +121,12 @@ def check(config: Mapping[str, Any]) -> None:
             f"config.init_part={config['init_part']!r} is not known: one of"
             f" {', '.join(_INIT_PARTS)}"
         )
+    if config["views"] not in VIEWS:
+        raise UserError(f"config.views={config['views']!r} is not known: one of {', '.join(VIEWS)}")
     heads = heads_from_config(config["heads"])
     _check_scalars(config["scalars"], heads)
     _check_controls(heads)
-    strangers = sorted(set(config["augment"]["shift"]["label_per_pixel"]) - set(heads))
-    if strangers:
-        raise UserError(
-            f"config.augment.shift.label_per_pixel names {strangers[0]!r}, which is no head: there"
-            f" are {', '.join(heads)}"
-        )
+    _check_augment(config["augment"], heads, height=config["data"]["height"])
     if config["drive"]["tracks"]:
         check_driving(config)
 
@@ -176,6 +186,35 @@ def _check_scalars(scalars: Mapping[str, Any], heads: Mapping[str, Head]) -> Non
                 " would read the answer of a frame instead of its picture, look skilled on every"
                 " recording and not drive. Leave it out of config.scalars, or leave the head out"
             )
+
+
+def _check_augment(augment: Mapping[str, Any], heads: Mapping[str, Head], *, height: int) -> None:
+    angles = augment["small_angles"]
+    named = {
+        "shift.label_per_pixel": set(augment["shift"]["label_per_pixel"]),
+        "small_angles.head": {angles["head"]} if angles["probability"] else set(),
+    }
+    for field, names in named.items():
+        strangers = sorted(names - set(heads))
+        if strangers:
+            raise UserError(
+                f"config.augment.{field} names {strangers[0]!r}, which is no head: there are"
+                f" {', '.join(heads)}"
+            )
+    spread, bias = augment["brightness"]["spread"], augment["brightness"]["bias"]
+    if spread - bias > 1:
+        raise UserError(
+            f"config.augment.brightness.bias={bias} and spread={spread} give factors down to"
+            f" {1 + bias - spread:g}, below 0: raise the one or lower the other"
+        )
+    crop = augment["crop"]
+    strongest = max((factor for _, factor in crop["schedule"]), default=1.0)
+    rows = round(crop["top"] * strongest) + round(crop["bottom"] * strongest)
+    if rows >= height:
+        raise UserError(
+            f"config.augment.crop cuts off up to {rows} rows of the {height} that pictures have"
+            " (config.data.height): lower top or bottom"
+        )
 
 
 def _check_controls(heads: Mapping[str, Head]) -> None:

@@ -29,7 +29,22 @@ _SCHEDULES = (
     "optim.steps",
     *(
         f"augment.{kind}.schedule"
-        for kind in ("flip", "shift", "brightness", "gamma", "colour_mix")
+        for kind in (
+            "flip",
+            "shift",
+            "brightness",
+            "gamma",
+            "colour_mix",
+            "crop",
+            "shadow",
+            "contrast",
+            "saturation",
+            "hue",
+            "blur",
+            "noise",
+            "small_angles",
+            "views",
+        )
     ),
 )
 _TEXT = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(steps?|epochs?)\s*")

@@ -334,7 +334,7 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
         workdir,
         command=command,
         durations=durations.durations_of(config),
-        samples_per_epoch=len(trainer.train_ids),
+        samples_per_epoch=len(trainer.drawn_ids),
         parameters=int(parameter_overview.count_parameters(network.template.params)),
         dataset={
             "path": str(dataset.path),

@@ -3,6 +3,7 @@
 What the disk refuses is said plainly here as well.
 """
 
+import copy
 import datetime
 import errno
 import importlib.metadata
@@ -28,8 +29,36 @@ RUN_FILE = "run.json"
 
 # A checkpoint makes sense only for the same network and data; all else may change on the way.
 _FIXED = ("model", "heads", "scalars", "seed", "optim.name", "data.fraction", "best_by")
-# Fields that configurations of older runs do not have, and the values that say what those did.
-_LATER_FIELDS = {"model.dropout": 0.0}
+# Fields that configurations got after the first runs, with what those did. A run that goes on or is
+# evaluated may have been written before they were there.
+_LATER_FIELDS: Mapping[str, Any] = {
+    "views": "none",
+    "augment.brightness.bias": 0.0,
+    "augment.crop": {"top": 0, "bottom": 0, "schedule": ()},
+    "augment.shadow": {"probability": 0.0, "lightness": 0.5, "schedule": ()},
+    "augment.contrast": {"spread": 0.0, "schedule": ()},
+    "augment.saturation": {"spread": 0.0, "schedule": ()},
+    "augment.hue": {"spread": 0.0, "schedule": ()},
+    "augment.blur": {"sigma": 0.0, "schedule": ()},
+    "augment.noise": {"std": 0.0, "schedule": ()},
+    "augment.small_angles": {
+        "probability": 0.0,
+        "below": 0.15,
+        "head": "steering",
+        "schedule": (),
+    },
+    "augment.views": {"schedule": ()},
+    "model.dropout": 0.0,
+    "data.frames_per_second": 20.0,
+    "data.resize": "stretch",
+    "data.tfds": {
+        "image": "image",
+        "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},
+        "session": "",
+        "time": "",
+        "camera": "",
+    },
+}
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "grain", "clu", "gymnasium")
 # A full disk, a used-up quota, a file larger than is allowed.
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -61,7 +90,7 @@ def read_json(path: epath.Path) -> Any:
 
 
 def read_config(workdir: epath.Path) -> dict[str, Any]:
-    """The configuration of the run in `workdir`, with every field that there is now.
+    """The configuration of the run in `workdir`, with the fields that came later.
 
     Raises:
       UserError: There is no run.
@@ -72,13 +101,23 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
             f"{workdir} holds no run (there is no {CONFIG_FILE} in it): train first with"
             f" launch.py train --config=FILE --workdir={workdir}, or name another --workdir"
         )
+    return with_later_fields(config)
+
+
+def with_later_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A saved configuration with what it lacks of the fields that came after it, all switched off.
+
+    Args:
+      config: As it was saved; it is not changed.
+    """
+    completed: dict[str, Any] = copy.deepcopy(dict(config))
     for name, value in _LATER_FIELDS.items():
         *groups, last = name.split(".")
-        place = config
+        place = completed
         for group in groups:
             place = place.setdefault(group, {})
-        place.setdefault(last, value)
-    return config
+        place.setdefault(last, copy.deepcopy(value))
+    return completed
 
 
 def check_same_run(
@@ -98,8 +137,10 @@ def check_same_run(
     Raises:
       UserError: The checkpoint is of another network or of other data.
     """
-    before = _LATER_FIELDS | flatten(meta["config"])
-    now = flatten(json.loads(json.dumps(config)))
+    before, now = (
+        flatten(json.loads(json.dumps(with_later_fields(settings))))
+        for settings in (meta["config"], config)
+    )
     changes = {
         name: (before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())

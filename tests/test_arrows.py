@@ -23,13 +23,14 @@ STOREYS = [
     {"heads"},
 ]
 # Import nothing of the house; "version" is jaxdrive/__init__.py.
-LEAVES = {"errors", "logs", "version", "durations"}
+LEAVES = {"errors", "logs", "version", "durations", "views"}
 BESIDE = {
     "models": {"heads"} | LEAVES,
     "workdir": LEAVES,
     "checks": {"heads"} | LEAVES,
     "errors": set(),
     "durations": {"errors"},
+    "views": set(),
     "logs": set(),
     "version": set(),
     "simulators": {"simulators"},

@@ -10,6 +10,7 @@ import pytest
 from etils import epath
 
 import jaxdrive
+from configs import default
 from jaxdrive import workdir as workdirs
 from jaxdrive.errors import UserError
 
@@ -65,7 +66,7 @@ def test_a_run_from_before_a_field_was_there_goes_on(workdir):
     with pytest.raises(UserError, match=r"model\.dropout: 0\.0 there, 0\.5 now"):
         workdirs.check_same_run(workdir, changed(model__dropout=0.5), "data-1", older)
     workdirs.write_config(workdir, older["config"])
-    assert workdirs.read_config(workdir) == META["config"]
+    assert workdirs.read_config(workdir)["model"] == CONFIG["model"] | {"channels": [16, 32]}
     workdirs.write_config(workdir, changed(model__dropout=0.5))
     assert workdirs.read_config(workdir)["model"]["dropout"] == 0.5
 
@@ -124,7 +125,32 @@ def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
 
 def test_the_configuration_is_kept_as_it_is(workdir):
     workdirs.write_config(workdir, CONFIG)
-    assert workdirs.read_config(workdir) == META["config"]
+    kept = workdirs.flatten(workdirs.read_config(workdir))
+    assert {name: kept[name] for name in workdirs.flatten(META["config"])} == workdirs.flatten(
+        META["config"]
+    )
+
+
+def test_a_run_from_before_later_fields_has_them_switched_off(workdir):
+    now = default.get_config().to_dict()
+    old = copy.deepcopy(now)
+    for name in workdirs._LATER_FIELDS:
+        *groups, last = name.split(".")
+        place = old
+        for group in groups:
+            place = place[group]
+        del place[last]
+    workdirs.write_config(workdir, old)
+    known = json.loads(json.dumps(workdirs.read_config(workdir)))
+    assert known == json.loads(json.dumps(now))
+    meta = {"config": json.loads(json.dumps(old)), "dataset_fingerprint": "data-1"}
+    assert workdirs.check_same_run(workdir, now, "data-1", meta) == {}
+    now["augment"]["shadow"]["probability"] = 0.5
+    changes = workdirs.check_same_run(workdir, now | {"views": "fourteen"}, "data-1", meta)
+    assert changes == {
+        "augment.shadow.probability": (0.0, 0.5),
+        "views": ("none", "fourteen"),
+    }
 
 
 def test_only_the_first_process_writes(workdir, monkeypatch):

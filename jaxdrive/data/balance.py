@@ -1,8 +1,10 @@
-"""Which records a head draws: label table -> bins -> plan(head, position) -> record ids.
+"""Which records or views a head draws: label table -> bins -> plan(head, position) -> their ids.
 
 A plan is a pure function of seed, table and position, so training resumes, spreads over processes
 and can be replayed without any state or buffer. Pure numpy, no reading: pictures are left to
-`loader.py`, what a plan makes of the bins is told by `balance_report.py`.
+`loader.py`, what a plan makes of the bins is told by `balance_report.py`. Where views are drawn
+(`views.py`), each is drawn for itself, by the bin of its own label; all that is said of records
+here is meant of views then.
 
 Modes, of which v1 to v3 are those of the published three-head trainer:
   none: every training record once a pass, in random order.
@@ -22,8 +24,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from jaxdrive.data.joint import even_copies
+from jaxdrive.data.views import targets_of
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Head, bin_index, targets
+from jaxdrive.heads import Head, bin_index
 
 MODES = ("none", "v1", "v2", "v3", "v4")
 # Whose images a head learns from. "auto": in the published v1 and v3 a sample carries all labels,
@@ -133,6 +136,7 @@ def make_plans(
     mode: str,
     seed: int,
     batch_size: int,
+    views: str = "none",
 ) -> dict[str, Plan]:
     """The plan of every head, by its name.
 
@@ -140,19 +144,18 @@ def make_plans(
       heads: Their bins divide their targets.
       labels: By name, of every record in the table, as recorded, float32 [N].
       cameras: The camera that saw every record, [N].
-      ids: The records to draw from, int32 [n].
+      ids: The records to draw from, or the views, int32 [n].
       mode: One of `MODES`.
       seed: The run's seed.
       batch_size: Draws a batch of one head.
+      views: Which of the two, one of `jaxdrive.views.VIEWS`.
 
     Raises:
       UserError: There is nothing to draw from.
     """
     if not len(ids):
         raise UserError("the dataset has no training frames: record or name more sessions")
-    learned = {
-        name: targets(head, labels[head.label][ids], cameras[ids]) for name, head in heads.items()
-    }
+    learned = targets_of(heads, labels, cameras, ids, views=views)
     plan = functools.partial(Plan, seed=seed, batch_size=batch_size)
     if mode == "v1":
         bins, stream = _combinations(heads, learned, ids), zlib.crc32(b"all heads")

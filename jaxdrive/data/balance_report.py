@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from jaxdrive.data.balance import Plan
-from jaxdrive.heads import Head, bin_index, bin_texts, targets
+from jaxdrive.data.views import targets_of
+from jaxdrive.heads import Head, bin_index, bin_texts
 
 
 def report(
@@ -21,6 +22,7 @@ def report(
     *,
     mode: str,
     supervise: str,
+    views: str = "none",
 ) -> dict[str, Any]:
     """Counts what every head learns from, in the long run.
 
@@ -28,31 +30,32 @@ def report(
       heads: Their bins are reported by, also where combinations of other bins are drawn from.
       labels: By name, of every record in the table, as recorded, float32 [N].
       cameras: The camera that saw every record, [N].
-      ids: The records that the plans draw from, int32 [n].
+      ids: The records that the plans draw from, or the views, int32 [n].
       plans: By head name.
       mode: One of `balance.MODES`.
       supervise: "own" or "all": whether a head learns from its own draws or from all heads'.
+      views: Whether ids are of records or of views, one of `jaxdrive.views.VIEWS`.
 
     Returns:
-      {"mode", "supervise", "drawn_from": number of bins, or of combinations of bins, that each head
-      draws from, "heads": {head: {"label", "unit", "evenness", "batch_evenness", "bins": [{"text",
-      "low", "high", "frames", "planned_share", "repeats_per_pass"}]}}}. low and high are in the
-      label's unit; planned_share is of what the head learns from; repeats_per_pass says how often
-      a frame of the bin is drawn, on average, while as many frames are drawn as there are, None for
-      an empty bin. evenness is that of planned_share, and batch_evenness has by name that of every
+      {"mode", "supervise", "views", "drawn_from": number of bins, or of combinations of bins, that
+      each head draws from, "heads": {head: {"label", "unit", "evenness", "batch_evenness", "bins":
+      [{"text", "low", "high", "frames", "planned_share", "repeats_per_pass"}]}}}. low and high are
+      in the
+      label's unit; frames counts views where views are drawn, and every share is of what is drawn;
+      planned_share is of what the head learns from; repeats_per_pass says how often a frame of the
+      bin is drawn, on average, while as many frames are drawn as there are, None for an empty bin.
+      evenness is that of planned_share, and batch_evenness has by name that of every
       other head's bins in this head's own batches, see `evenness`.
     """
-    binned = {
-        name: bin_index(head.bins, targets(head, labels[head.label][ids], cameras[ids]))
-        for name, head in heads.items()
-    }
-    own = {name: plan.shares(len(cameras))[ids] for name, plan in plans.items()}
+    learned = targets_of(heads, labels, cameras, ids, views=views)
+    binned = {name: bin_index(head.bins, learned[name]) for name, head in heads.items()}
+    own = {name: plan.shares(int(ids.max()) + 1)[ids] for name, plan in plans.items()}
     mean = np.mean(list(own.values()), axis=0)
     described = {}
     for name, head in heads.items():
-        learned = own[name] if supervise == "own" else mean
+        shares = own[name] if supervise == "own" else mean
         frames = np.bincount(binned[name], minlength=len(head.bins))
-        planned = np.bincount(binned[name], weights=learned, minlength=len(head.bins))
+        planned = np.bincount(binned[name], weights=shares, minlength=len(head.bins))
         described[name] = {
             "label": head.label,
             "unit": head.unit,
@@ -67,6 +70,7 @@ def report(
     return {
         "mode": mode,
         "supervise": supervise,
+        "views": views,
         "drawn_from": {name: len(plan.bins) for name, plan in plans.items()},
         "heads": described,
     }

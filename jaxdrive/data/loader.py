@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.dataset import Dataset, ImageReader
+from jaxdrive.data.views import records_of, transforms_of
 from jaxdrive.heads import Head, targets
 
 # More positions than any run consumes; grain wants a finite range.
@@ -78,6 +79,7 @@ def train_batches(
     plans: Mapping[str, Plan],
     *,
     supervise: str,
+    views: str,
     position: int,
     rows: Rows,
     threads: int,
@@ -87,8 +89,11 @@ def train_batches(
 
     Args:
       examples: Makes examples of record ids.
-      plans: By head name, which records it draws.
+      plans: By head name, which records or views it draws.
       supervise: "own" gives a head's batch its own target alone, "all" every head's.
+      views: What they draw, one of `jaxdrive.views.VIEWS`. Of views, pictures and targets come as
+        recorded, with "transform": int32 [b], their places in `TRANSFORMS`, for the train step to
+        make them.
       position: Number of the first batch.
       rows: Which rows of it to read.
       threads: Batches read at once.
@@ -105,15 +110,18 @@ def train_batches(
         return {head: rows.of(plan.draw(position)) for head, plan in plans.items()}
 
     def read(ids_by_head: dict[str, np.ndarray]) -> dict[str, Any]:
+        return {head: part_of(ids, seen[head]) for head, ids in ids_by_head.items()}
+
+    def part_of(ids: np.ndarray, learning: list[str]) -> dict[str, Any]:
+        records = records_of(ids, views=views)
+        transform = {} if views == "none" else {"transform": transforms_of(ids)}
         return {
-            head: {
-                "inputs": examples.inputs(ids),
-                "labels": examples.targets(ids, seen[head]),
-                "mirrored": examples.targets(ids, seen[head], mirrored=True),
-                "record": ids,
-                "mask": np.ones(len(ids), bool),
-            }
-            for head, ids in ids_by_head.items()
+            "inputs": examples.inputs(records),
+            "labels": examples.targets(records, learning),
+            "mirrored": examples.targets(records, learning, mirrored=True),
+            "record": records,
+            "mask": np.ones(len(ids), bool),
+            **transform,
         }
 
     batches = grain.MapDataset.range(position, _POSITIONS).map(plan).map(read)

@@ -3,7 +3,8 @@
 Neighbouring frames are near copies of each other, so a split by frame would test on what was
 trained on. Sessions go to one split whole; or, since a long recording is one session, in blocks of
 time, with a gap between blocks of different splits. A hash of the session's name, and of the
-block's number, decides, so what is recorded later never moves an earlier frame.
+block's number, decides, so what is recorded later never moves an earlier frame. Frames are split
+before there are views of them (`views.py`), so no frame is in two splits in another view.
 """
 
 import dataclasses

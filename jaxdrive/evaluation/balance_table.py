@@ -18,13 +18,22 @@ def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) 
     """
     learns = "its own batches" if report["supervise"] == "own" else "all heads' batches"
     lines = [f"Balance {report['mode']}; every head learns from {learns}"]
+    things = drawn_things(report)
+    if things != "frames":
+        lines[0] += "; what is counted and drawn are views, fourteen of every frame"
     if report["mode"] == "v1":
         combinations = max(report["drawn_from"].values())
         lines[0] += f"; {combinations} combinations of labels are there, each drawn alike"
     for name, head in report["heads"].items():
         counts = drawn[name] if drawn else None
-        lines += ["", *_bins(name, head, counts), *_summary(report, name)]
+        lines += ["", *_bins(name, head, counts, things), *_summary(report, name)]
     return lines
+
+
+def drawn_things(report: Mapping[str, Any]) -> str:
+    """What the numbers of a balance.json count: "frames" or "views"."""
+    # One that an earlier version wrote does not say so: it counts frames.
+    return "frames" if report.get("views", "none") == "none" else "views"
 
 
 def picture(report: Mapping[str, Any]) -> bytes:
@@ -36,10 +45,12 @@ def picture(report: Mapping[str, Any]) -> bytes:
     return buffer.getvalue()
 
 
-def _bins(name: str, head: Mapping[str, Any], drawn: Sequence[int] | None) -> list[str]:
+def _bins(
+    name: str, head: Mapping[str, Any], drawn: Sequence[int] | None, things: str
+) -> list[str]:
     frames = [part["frames"] for part in head["bins"]]
     columns = {
-        "frames": [f"{count:,}" for count in frames],
+        things: [f"{count:,}" for count in frames],
         "recorded": [wording.percent(share / 100) for share in plots.percentages(frames)],
         "planned": [wording.percent(part["planned_share"]) for part in head["bins"]],
         "repeats": [wording.number(part["repeats_per_pass"]) for part in head["bins"]],

@@ -17,15 +17,16 @@ from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.loader import Examples
 from jaxdrive.data.nearness import nearest_training, nearness_lines
 from jaxdrive.data.split import SPLITS
+from jaxdrive.data.views import targets_of
 from jaxdrive.evaluation import balance_table, inspect_page, inspect_plots, plots, wording
 from jaxdrive.evaluation.replay import Replayed, replay
 from jaxdrive.heads import bin_index, heads_from_config
 from jaxdrive.training.parts import (
     balance_report,
+    drawn_ids,
     make_examples,
     plans_of,
     supervise_of,
-    train_ids,
 )
 
 PAGE = inspect_page.PAGE
@@ -134,10 +135,11 @@ def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path
     """
     examples = make_examples(config, dataset, heads_from_config(config["heads"]))
     plans = plans_of(config, dataset, examples.heads)
-    ids = train_ids(config, dataset)
+    ids = drawn_ids(config, dataset)
     report = balance_report(config, examples, plans)
     count = min(_BATCHES, -(-len(ids) // config["batch_size"]))
-    drawn = draws(examples, plans, supervise=supervise_of(config), batches=count)
+    supervise, views = supervise_of(config), config["views"]
+    drawn = draws(examples, plans, supervise=supervise, views=views, batches=count)
     for pattern in ("frames-*.png", "labels-*.png", "sessions.png", "bad-rows.png", "camera-*.png"):
         _forget(folder, pattern)
     sheets = {
@@ -163,8 +165,8 @@ def draw_dataset(config: Mapping[str, Any], dataset: Dataset, folder: epath.Path
         if reasons is not None:
             _write_figure(folder / "bad-rows.png", reasons)
         lines = [
-            f"Training draws from {len(ids):,} frames; drawn: the first {count:,} batches, before"
-            " random changes",
+            f"Training draws from {len(ids):,} {balance_table.drawn_things(report)}; drawn: the"
+            f" first {count:,} batches, before random changes",
             *balance_table.table(report, drawn),
         ]
         inspect_page.write(
@@ -189,17 +191,21 @@ def _sideways(config: Mapping[str, Any], dataset: Dataset, examples: Examples) -
 
 
 def draws(
-    examples: Examples, plans: Mapping[str, Plan], *, supervise: str, batches: int
+    examples: Examples, plans: Mapping[str, Plan], *, supervise: str, views: str, batches: int
 ) -> dict[str, list[int]]:
-    """By head, how many records of every bin it learns from in the first `batches` batches."""
+    """By head, how much of every bin it learns from in the first `batches` batches.
+
+    Records are counted, or views: what `views` says that plans draw.
+    """
     ids = {
         name: np.concatenate([plan.draw(position) for position in range(batches)])
         for name, plan in plans.items()
     }
-    drawn = {}
+    drawn, dataset = {}, examples.dataset
     for name, head in examples.heads.items():
         seen = ids[name] if supervise == "own" else np.concatenate(list(ids.values()))
-        index = bin_index(head.bins, examples.targets(seen, [name])[name])
+        learned = targets_of({name: head}, dataset.labels, dataset.cameras, seen, views=views)
+        index = bin_index(head.bins, learned[name])
         drawn[name] = np.bincount(index, minlength=len(head.bins)).tolist()
     return drawn
 

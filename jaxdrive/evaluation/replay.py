@@ -17,6 +17,7 @@ from jaxdrive.data.loader import Rows, train_batches
 from jaxdrive.heads import Head, controls, heads_from_config
 from jaxdrive.training.augment import Changes, active, draw
 from jaxdrive.training.parts import augment_of, make_examples, plans_of, supervise_of
+from jaxdrive.views import TRANSFORMS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +59,7 @@ def replay(config: Mapping[str, Any], dataset: Dataset, *, position: int) -> dic
             examples,
             plans_of(config, dataset, heads),
             supervise=supervise_of(config),
+            views=config["views"],
             position=position,
             rows=Rows(),
             threads=1,
@@ -65,7 +67,6 @@ def replay(config: Mapping[str, Any], dataset: Dataset, *, position: int) -> dic
         )
     )
     batch, changes = _change(config, heads, batch, position)
-    kinds = active(config["augment"])
     return {
         name: Replayed(
             records=part["record"],
@@ -76,7 +77,10 @@ def replay(config: Mapping[str, Any], dataset: Dataset, *, position: int) -> dic
             learned={
                 head: controls(heads[head], values) for head, values in part["labels"].items()
             },
-            changes=[_in_words(kinds, changes[name], row) for row in range(config["batch_size"])],
+            changes=[
+                _in_words(config["augment"], changes[name], part, row)
+                for row in range(config["batch_size"])
+            ],
         )
         for name, part in batch.items()
     }
@@ -103,15 +107,42 @@ def _change(
     return jax.device_get(jax.jit(change)(batch, jnp.asarray(position, jnp.int32)))
 
 
-def _in_words(kinds: Sequence[str], changes: Changes, row: int) -> str:
-    """For example "flipped, shift +3/-1, brightness 0.83": pixels to the right and down."""
+def _in_words(
+    settings: Mapping[str, Any], changes: Changes, part: Mapping[str, Any], row: int
+) -> str:
+    """For example "view: V x 0.25, flipped, shift +3/-1, brightness 0.83".
+
+    Shifts are in pixels to the right and down, what is cropped, in rows above and below.
+    """
     mixed = (changes.mix[row] != np.eye(3)).any() or changes.offset[row].any()
     right, down = changes.shift[row]
+    above, below = changes.crop[row]
     words = {
         "flip": "flipped" if changes.flip[row] else "",
         "shift": f"shift {right:+d}/{down:+d}" if right or down else "",
+        "crop": f"crop {above}/{below}" if above or below else "",
+        "shadow": "shadow" if changes.shadow[row] != 1 else "",
         "brightness": f"brightness {changes.brightness[row]:.2f}",
+        "contrast": f"contrast {changes.contrast[row]:.2f}",
         "gamma": f"gamma {changes.gamma[row]:.2f}",
+        "saturation": f"saturation {changes.saturation[row]:.2f}",
+        "hue": f"hue {changes.hue[row]:+.2f}",
         "colour_mix": "colours mixed" if mixed else "",
+        "blur": f"blur {changes.blur[row]:.1f}",
+        "noise": f"noise {changes.noise[row]:.3f}",
+        "small_angles": "" if part["mask"][row] else "left out for its small angle",
     }
-    return ", ".join(words[kind] for kind in kinds if words[kind]) or "unchanged"
+    kinds = active(settings)
+    said = [text for kind, text in words.items() if kind in kinds and text]
+    if "transform" in part:
+        said = [_view_in_words(changes, part["transform"][row], row), *said]
+    return ", ".join(said) or "unchanged"
+
+
+def _view_in_words(changes: Changes, transform: int, row: int) -> str:
+    """For example "view: V x 0.25, flipped", or "view: 50% of V x 0.25" under a schedule."""
+    view, strength = TRANSFORMS[transform], float(changes.view[row])
+    name = view.name.removesuffix(", flipped")
+    if strength != 1 and name != "original":
+        name = f"{strength:.0%} of {name}"
+    return f"view: {name}" + ", flipped" * bool(view.mirrored and changes.view_flip[row])

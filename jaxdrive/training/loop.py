@@ -224,10 +224,12 @@ def _train_line(
         logger.warning("%d updates before step %d were not finite and skipped", skipped, step)
     computed = {head: value.compute() for head, value in merged.items()}
     heads = trainer.network.heads
-    losses = [heads[head].weight * values["loss"] for head, values in computed.items()]
+    # A head of which no example counted has lost nothing.
+    losses = [heads[head].weight * (values["loss"] or 0.0) for head, values in computed.items()]
     line: dict[str, Any] = {"train/loss": sum(losses)}
     for head, values in computed.items():
-        values["mae"] *= heads[head].scale
+        if values["mae"] is not None:
+            values["mae"] *= heads[head].scale
         values["spread"] = metrics.spread(
             [m["heads"][head] for m in window.metrics if not m["skipped"]]
         )
@@ -238,7 +240,7 @@ def _train_line(
     images = batches * config["batch_size"] * len(heads)
     return line | {
         "train/samples_per_head": progress.samples,
-        "train/epoch": progress.samples / len(trainer.train_ids),
+        "train/epoch": progress.samples / len(trainer.drawn_ids),
         "train/learning_rate": float(trainer.schedule(step - 1)),
         "train/gradient_norm": norm,
         "train/skipped": skipped,

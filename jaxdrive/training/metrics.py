@@ -73,9 +73,12 @@ class HeadMetrics(clu_metrics.Metric):
         """{"loss", "mse", "mae", "skill", "drawn"}.
 
         loss is what the head minimises, without its weight; errors are in the target's range; drawn
-        is the number of examples in every bin.
+        is the number of examples in every bin. All but drawn are None where no example counted.
         """
         count = float(self.count)
+        drawn = [round(value) for value in np.asarray(self.drawn).tolist()]
+        if not count:
+            return dict.fromkeys(("loss", "mse", "mae", "skill")) | {"drawn": drawn}
         mse = float(self.squared_error) / count
         variance = _variance(self.count, self.target, self.squared_target)
         return {
@@ -83,7 +86,7 @@ class HeadMetrics(clu_metrics.Metric):
             "mse": mse,
             "mae": float(self.absolute_error) / count,
             "skill": _skill(mse, variance),
-            "drawn": [round(value) for value in np.asarray(self.drawn).tolist()],
+            "drawn": drawn,
         }
 
 
@@ -97,8 +100,12 @@ def spread(batches: Sequence[HeadMetrics]) -> float | None:
       batches: Of single steps, on the host.
 
     Returns:
-      The ratio of the standard deviations; None where the targets of every batch are constant.
+      The ratio of the standard deviations; None where the targets of every batch are constant, or
+      no example counted.
     """
+    batches = [batch for batch in batches if batch.count]
+    if not batches:
+        return None
     predictions, targets = (
         float(
             np.mean(

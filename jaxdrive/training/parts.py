@@ -14,6 +14,7 @@ from jaxdrive.data.dataset import Dataset, ImageReader
 from jaxdrive.data.labels import check_names
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
+from jaxdrive.data.views import ids_of
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models.multihead import MultiHead, make_model
@@ -56,8 +57,8 @@ class Trainer:
       gradients: gradients(state, batch) of `gradients.py`, spread; None where there are none.
       init: Makes a fresh state.
       examples: Makes examples of record ids.
-      train_ids: The records to train on.
-      plans: By head name, which records it draws.
+      drawn_ids: What there is to draw: the records to train on, or their views.
+      plans: By head name, which of these it draws.
       schedule: The learning rate by update.
     """
 
@@ -66,7 +67,7 @@ class Trainer:
     gradients: Callable[..., Any] | None
     init: Callable[[], TrainState]
     examples: Examples
-    train_ids: np.ndarray
+    drawn_ids: np.ndarray
     plans: Mapping[str, balance.Plan]
     schedule: optax.Schedule
 
@@ -150,9 +151,10 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
 
 
 def augment_of(config: Mapping[str, Any], heads: Mapping[str, Head]) -> Callable[..., Any] | None:
-    """The random changes of a configuration; None where it asks for none."""
+    """The views and random changes of a configuration; None where it asks for none."""
     settings = config["augment"]
-    return make_augment(settings, heads, seed=config["seed"]) if active(settings) else None
+    changes = active(settings) or config["views"] != "none"
+    return make_augment(settings, heads, seed=config["seed"]) if changes else None
 
 
 def train_ids(config: Mapping[str, Any], dataset: Dataset) -> np.ndarray:
@@ -163,9 +165,14 @@ def train_ids(config: Mapping[str, Any], dataset: Dataset) -> np.ndarray:
     return np.sort(chosen)
 
 
+def drawn_ids(config: Mapping[str, Any], dataset: Dataset) -> np.ndarray:
+    """What there is to draw, int32: the records to train on, or with `config.views` their views."""
+    return ids_of(train_ids(config, dataset), views=config["views"])
+
+
 def steps_per_epoch(config: Mapping[str, Any], dataset: Dataset) -> float:
-    """Steps in which every head draws as many frames as there are to train on."""
-    return len(train_ids(config, dataset)) / config["batch_size"]
+    """Steps in which every head draws as many frames, or views, as there are to train on."""
+    return len(drawn_ids(config, dataset)) / config["batch_size"]
 
 
 def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
@@ -201,7 +208,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         gradients=gradients and network.partition.spread_measure(gradients),
         init=make_init(config, network),
         examples=examples,
-        train_ids=train_ids(config, dataset),
+        drawn_ids=drawn_ids(config, dataset),
         plans=plans_of(config, dataset, network.heads),
         schedule=schedule,
     )
@@ -210,15 +217,16 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
 def plans_of(
     config: Mapping[str, Any], dataset: Dataset, heads: Mapping[str, Head]
 ) -> dict[str, balance.Plan]:
-    """By head name, which records of a dataset it draws under a configuration."""
+    """By head name, which records or views of a dataset it draws under a configuration."""
     return balance.make_plans(
         heads,
         dataset.labels,
         dataset.cameras,
-        train_ids(config, dataset),
+        drawn_ids(config, dataset),
         mode=config["balance"],
         seed=config["seed"],
         batch_size=config["batch_size"],
+        views=config["views"],
     )
 
 
@@ -235,10 +243,11 @@ def balance_report(
         examples.heads,
         examples.dataset.labels,
         examples.dataset.cameras,
-        train_ids(config, examples.dataset),
+        drawn_ids(config, examples.dataset),
         plans,
         mode=config["balance"],
         supervise=supervise_of(config),
+        views=config["views"],
     )
 
 
@@ -255,6 +264,7 @@ def batches_from(trainer: Trainer, config: Mapping[str, Any], position: int) -> 
         trainer.examples,
         trainer.plans,
         supervise=supervise_of(config),
+        views=config["views"],
         position=position,
         rows=Rows(jax.process_index(), jax.process_count()),
         threads=config["loader"]["threads"],

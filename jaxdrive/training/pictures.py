@@ -32,7 +32,7 @@ def pictures(
 
 
 def _inputs(trainer: Trainer, batch: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """A sheet for every head of what it was just given, before random changes."""
+    """A sheet for every head of what it was just given, before views and random changes."""
     heads, dataset = trainer.network.heads, trainer.examples.dataset
     return {
         f"inputs/{head}": contact_sheet(
@@ -45,7 +45,7 @@ def _inputs(trainer: Trainer, batch: Mapping[str, Any]) -> dict[str, np.ndarray]
                 }
             },
             heads,
-            title=[f"Some of what {head} was given, before random changes"],
+            title=[f"Some of what {head} was given, before views and random changes"],
             columns=_COLUMNS,
         )
         for head, part in batch.items()

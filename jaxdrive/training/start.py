@@ -136,10 +136,11 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
     size = sum(shard["bytes"] for shard in dataset.manifest["shards"])
     logger.info("Frames: %s (%.0f MB in %s)", dataset.counts(), size / 1e6, dataset.path)
     logger.info(
-        "Each step: %d heads x %d images, balance %s, supervise %s, %s, %s",
+        "Each step: %d heads x %d images, balance %s, views %s, supervise %s, %s, %s",
         len(trainer.plans),
         config["batch_size"],
         config["balance"],
+        config["views"],
         supervise_of(config),
         config["partition"],
         "one pass" if resolve_passes(config["passes"]) == "one" else "separate passes",

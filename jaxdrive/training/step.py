@@ -194,7 +194,8 @@ def head_loss(
 ) -> jax.Array:
     """This device's part of one head's weighted loss, of which all devices have `count` rows."""
     costs = example_losses(head, outputs, labels)
-    shares = mask.astype(costs.dtype) / count.astype(costs.dtype)
+    # A batch of which no row counts has a loss and a gradient of 0.
+    shares = mask.astype(costs.dtype) / jnp.maximum(count, 1).astype(costs.dtype)
     return head.weight * (costs * shares).sum()
 
 

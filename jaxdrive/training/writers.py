@@ -222,7 +222,7 @@ class ConsoleWriter(_Writer):
         parts = [f"step {step}/{self._num_steps}", f"epoch {scalars['train/epoch']:.1f}"]
         parts.append(f"loss {scalars['train/loss']:.4f}")
         parts += [
-            f"{head} {scalars[f'train/{head}/loss']:.4f}"
+            f"{head} {_loss(scalars[f'train/{head}/loss'])}"
             f" skill {_text(scalars[f'train/{head}/skill'])}"
             for head in self._heads
         ]
@@ -244,6 +244,10 @@ class ConsoleWriter(_Writer):
                 " ".join(balanced),
                 " ".join(errors),
             )
+
+
+def _loss(value: float | None) -> str:
+    return "(no example counted)" if value is None else f"{value:.4f}"
 
 
 def _text(skill: float | None) -> str:

@@ -34,7 +34,7 @@ def plans(small):
 
 
 def some_batches(examples, plans, *, position=0, rows=Rows(), count=3, **changes):  # noqa: B008
-    arguments = {"supervise": "own", "threads": 2, "prefetch": 3} | changes
+    arguments = {"supervise": "own", "views": "none", "threads": 2, "prefetch": 3} | changes
     batches = train_batches(examples, plans, position=position, rows=rows, **arguments)
     return list(itertools.islice(batches, count))
 

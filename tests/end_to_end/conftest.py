@@ -43,6 +43,7 @@ TINY = {
     "model.channels": "(4,8,8)",
     "model.batch_norm.use": True,
     "optim.warmup_steps": 4,
+    "views": "fourteen",
     "augment.flip.probability": 0.5,
     "augment.shift.sideways": 2,
     "augment.shift.label_per_pixel.steering": 0.01,

@@ -34,6 +34,8 @@ def test_a_hundred_steps_then_to_two_hundred_at_a_tenth_of_the_rate(first_sittin
         "log_every": 25,
         "augment.shift.sideways": 4,
         "augment.flip.probability": 0,
+        "augment.shadow.probability": 0.5,
+        "views": "none",
     }
     done = launch("train", workdir=workdir, **fields | changes)
     assert done.returncode == 0, done.stderr
@@ -92,6 +94,7 @@ def test_a_run_that_learns_no_more_stops_early_and_stays_stopped(launch, tmp_pat
         "model.batch_norm.use": False,
         "early_stopping.patience": "2 epochs",
         "data.fraction": 0.5,
+        "views": "none",
     }
     done = launch("train", workdir=tmp_path / "run", **fields)
     assert done.returncode == 0, done.stderr

@@ -24,7 +24,9 @@ from jaxdrive.evaluation.replay import replay
 from jaxdrive.heads import controls
 from jaxdrive.training import parts
 from jaxdrive.training.augment import make_augment
+from jaxdrive.views import TRANSFORMS
 from tests.data import tiny
+from tests.training import pixel_reference as reference
 
 BATCH = 12
 POSITIONS = 2
@@ -40,10 +42,11 @@ def examples(small) -> Examples:
     return Examples(small.dataset, ImageReader(small.dataset), tiny.HEADS, {})
 
 
-def config_of(*, supervise: str = "own", **augment) -> dict:
+def config_of(*, supervise: str = "own", drawn: str = "none", **augment) -> dict:
     """The default configuration for the tiny dataset, with its durations in steps."""
     config = default.get_config().to_dict()
     config |= {"batch_size": BATCH, "num_steps": 10, "supervise": supervise, "seed": 5}
+    config["views"] = drawn
     config["data"] |= {"height": tiny.HEIGHT, "width": tiny.WIDTH}
     config["model"] |= {"channels": (4,), "common": (4,), "head": ()}
     config["heads"] = {
@@ -64,12 +67,22 @@ EVERYTHING = {
     "brightness": {"spread": 0.4, "schedule": ((0, 0.0), (2, 1.0))},
     "gamma": {"spread": 0.5},
     "colour_mix": {"probability": 0.5, "spread": 0.6, "offset": 0.2, "invert": 0.5},
+    "crop": {"top": 2, "bottom": 1},
+    "shadow": {"probability": 0.5},
+    "contrast": {"spread": 0.3},
+    "saturation": {"spread": 0.3},
+    "hue": {"spread": 0.1},
+    "blur": {"sigma": 1.0},
+    "noise": {"std": 0.02},
+    "small_angles": {"probability": 0.5, "below": 0.2},
+    # Half of the mirrored views are mirrored, and half as bright or dark as they would be.
+    "views": {"schedule": ((0, 0.5),)},
 }
 
 
 def test_a_replayed_batch_is_what_the_train_step_saw(small, monkeypatch):
     """Four devices train and tell what they changed their rows to."""
-    config = config_of(supervise="all", **EVERYTHING)
+    config = config_of(supervise="all", drawn="fourteen", **EVERYTHING)
     seen = collections.defaultdict(dict)
 
     def told(*arguments, **keywords):
@@ -106,6 +119,9 @@ def test_a_replayed_batch_is_what_the_train_step_saw(small, monkeypatch):
         np.testing.assert_array_equal(part.images, images, strict=True)
         records = np.concatenate([rows[name]["record"] for rows in devices])
         np.testing.assert_array_equal(part.records, records, strict=True)
+        left_out = ~np.concatenate([rows[name]["mask"] for rows in devices])
+        assert left_out.any()
+        assert left_out.tolist() == ["left out for its small" in text for text in part.changes]
         assert list(part.learned) == list(part.recorded) == list(tiny.HEADS)
         for head, learned in part.learned.items():
             targets = np.concatenate([rows[name]["labels"][head] for rows in devices])
@@ -143,6 +159,40 @@ def test_the_words_say_what_happened_to_picture_and_label(small):
     assert 0 < sum("colours mixed" in words for words in changes) < BATCH
     factors = [float(words.partition("brightness ")[2].split(",")[0]) for words in changes]
     assert max(abs(factor - 1) for factor in factors) <= 0.2 + 0.005
+    for kind in ("crop", "shadow", "contrast", "saturation", "hue", "blur", "noise"):
+        assert any(f"{kind} " in f"{words}, ".replace(",", " ") for words in changes), kind
+
+
+def test_the_words_name_the_view_that_is_shown(small):
+    """A flip turns a mirrored view back."""
+    config = config_of(drawn="fourteen", flip={"probability": 0.5}) | {"batch_size": 4 * BATCH}
+    part = replay(config, small.dataset, position=2)["steering"]
+    heard = set()
+    for row, record in enumerate(part.records):
+        view, *changes = part.changes[row].removeprefix("view: ").split(", ")
+        heard |= {view, *changes}
+        image = small.images[record][:, :: (-1) ** len(changes)] / 255
+        number = [transform.name for transform in TRANSFORMS].index(view)
+        want = reference.view(image, number) * 255
+        np.testing.assert_allclose(part.images[row], want, atol=0.51)
+    assert heard == {transform.name for transform in TRANSFORMS[:7]} | {"flipped"}
+    config["augment"]["views"]["schedule"] = ((0, 0.5),)
+    part = replay(config, small.dataset, position=2)["steering"]
+    assert any(words.startswith("view: 50% of V x 0.25") for words in part.changes)
+
+
+def test_views_are_what_is_counted_where_they_are_drawn(small):
+    config = config_of(drawn="fourteen")
+    lines = inspect.draw_dataset(config, small.dataset, epath.Path(small.dataset.path.parent / "v"))
+    batches = math.ceil(41 * 14 / BATCH)
+    assert lines[0].startswith(
+        f"Training draws from {41 * 14} views; drawn: the first {batches} batches"
+    )
+    zeros = 14 * int((small.labels["throttle"][small.dataset.ids("train")] == 0).sum())
+    rows = [line.split() for line in lines]
+    (row,) = [cells for cells in rows[-7:] if cells[:2] == ["exactly", "0"]]
+    assert row[2] == str(zeros)
+    assert parts.steps_per_epoch(config, small.dataset) == 41 * 14 / BATCH
 
 
 @given(st.integers(1, 80), st.sampled_from(["train", "validation", "test"]))
@@ -171,7 +221,8 @@ def test_draws_are_counted_in_the_bins_that_were_planned(small, examples):
         batch_size=BATCH,
     )
     for supervise, heads in (("own", ["throttle"]), ("all", list(plans))):
-        counted = inspect.draws(examples, plans, supervise=supervise, batches=7)["throttle"]
+        drawn = inspect.draws(examples, plans, supervise=supervise, views="none", batches=7)
+        counted = drawn["throttle"]
         records = np.concatenate([plans[head].draw(p) for head in heads for p in range(7)])
         by_hand = [0, 0, 0, 0]  # exactly 0, up to 0.5, up to 1, exactly 1
         for value in small.labels["throttle"][records]:

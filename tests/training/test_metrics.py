@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdrive.heads import Bins, Head, bin_index
-from jaxdrive.training.metrics import HeadMetrics, mean_skill, score, scores_of, table
+from jaxdrive.training.metrics import HeadMetrics, mean_skill, score, scores_of, spread, table
 
 N = 24
 TENTHS = tuple(tenth / 10 for tenth in range(-10, 11))
@@ -28,6 +28,17 @@ def measured(predictions, targets, mask=None) -> HeadMetrics:
     mask = np.ones(len(targets), bool) if mask is None else mask
     arrays = jnp.asarray(predictions, jnp.float32), jnp.asarray(targets, jnp.float32)
     return jax.device_get(HeadMetrics.from_outputs(STEERING, *arrays, jnp.asarray(mask)))
+
+
+def test_where_no_example_counts_there_is_nothing_to_tell():
+    nothing = measured(np.ones(3), np.zeros(3), np.zeros(3, bool))
+    told = nothing.compute()
+    assert sum(told.pop("drawn")) == 0
+    assert set(told.values()) == {None}
+    assert spread([nothing]) is None
+    something = measured([0.1, 0.3], [0.2, 0.6])
+    assert spread([nothing, something]) == spread([something]) == pytest.approx(0.5)
+    assert nothing.merge(something).compute() == something.compute()
 
 
 # Tenths lie on the edges of bins, where float32 and float64 easily disagree.

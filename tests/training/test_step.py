@@ -14,9 +14,11 @@ import optax
 import pytest
 from jax.sharding import Mesh
 
+from configs import default
 from jaxdrive.heads import Bins, Head
 from jaxdrive.models.multihead import make_model
 from jaxdrive.training import parallel
+from jaxdrive.training.augment import make_augment
 from jaxdrive.training.state import TrainState, initializer
 from jaxdrive.training.step import DATA_AXIS, make_predict_step, make_train_step
 
@@ -91,7 +93,7 @@ def fresh_state(model, optimizer) -> TrainState:
     )
 
 
-def random_batch(position: int, *, supervise: str, masked: bool = False):
+def random_batch(position: int, *, supervise: str, masked: bool = False, views: bool = False):
     generator = np.random.default_rng(position)
 
     def rows():
@@ -103,12 +105,14 @@ def random_batch(position: int, *, supervise: str, masked: bool = False):
             "labels": {name: generator.random(BATCH, np.float32) for name in HEADS},
             "record": np.arange(BATCH, dtype=np.int32),
             "mask": np.arange(BATCH) < 5 if masked else np.ones(BATCH, bool),
-        }
+        } | ({"transform": generator.integers(0, 14, BATCH, np.int32)} if views else {})
 
     batch = {name: rows() for name in HEADS}
     if supervise == "own":
         for name, part in batch.items():
             part["labels"] = {name: part["labels"][name]}
+    for part in batch.values():
+        part["mirrored"] = {name: 1 - values for name, values in part["labels"].items()}
     return batch
 
 
@@ -119,9 +123,22 @@ def partition_of(name: str, devices: int) -> parallel.Partition:
     return parallel._shard_map(Mesh(np.asarray(chosen), (DATA_AXIS,)))
 
 
-def train(partition, passes, *, model, supervise, batches, optimizer=None, heads=HEADS, seed=0):
+def train(
+    partition,
+    passes,
+    *,
+    model,
+    supervise,
+    batches,
+    optimizer=None,
+    heads=HEADS,
+    augment=None,
+    seed=0,
+):
     optimizer = optimizer or optax.sgd(RATE)
-    step = make_train_step(model, heads, optimizer, supervise=supervise, passes=passes, seed=seed)
+    step = make_train_step(
+        model, heads, optimizer, supervise=supervise, passes=passes, augment=augment, seed=seed
+    )
     spread = partition.spread_train(step)
     state = partition.put_state(fresh_state(model, optimizer))
     metrics = None
@@ -229,6 +246,46 @@ def test_masked_rows_do_not_count():
         )
         assert_same_update(got, want, start)
         assert all(m.count == 5 and m.drawn.sum() == 5 for m in metrics["heads"].values())
+
+
+@pytest.mark.parametrize("passes", ["one", "separate"])
+def test_a_batch_of_which_no_row_counts_teaches_nothing(passes):
+    model, batch = model_of(normalised=False), random_batch(0, supervise="own")
+    batch["brake"]["mask"][:] = False
+    start = fresh_state(model, optax.sgd(RATE))
+    got, metrics = train(
+        partition_of("shard_map", 1), passes, model=model, supervise="own", batches=[batch]
+    )
+    assert not metrics["skipped"]
+    assert (got.step, metrics["heads"]["brake"].count) == (1, 0)
+    for layer, before in start.params.items():
+        same = all(map(np.array_equal, *map(jax.tree.leaves, (before, got.params[layer]))))
+        assert same == layer.startswith("brake"), layer
+
+
+def test_views_and_left_out_rows_are_the_same_on_any_devices():
+    """Statistics of batches see the pictures of left out rows too, on all devices together."""
+    settings = default.get_config().augment.to_dict()
+    settings["flip"]["probability"] = 0.5
+    settings["small_angles"] |= {"probability": 0.6, "below": 0.6}
+    model = model_of(normalised=True)
+    batches = [random_batch(position, supervise="all", views=True) for position in range(2)]
+    start = fresh_state(model, optax.sgd(RATE))
+    results = [
+        train(
+            partition_of(name, devices),
+            passes,
+            model=model,
+            supervise="all",
+            batches=batches,
+            augment=make_augment(settings, HEADS, seed=2),
+        )
+        for name, devices, passes in (FORMS[0], FORMS[5])
+    ]
+    counts = {int(m.count) for _, metrics in results for m in metrics["heads"].values()}
+    assert len(counts) == 1
+    assert 0 < counts.pop() < BATCH * len(HEADS)
+    assert_same_update(results[1][0], results[0][0], start)
 
 
 def test_a_head_learns_from_its_own_batch_alone():

@@ -141,7 +141,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     writer = writers.make_writer(
         epath.Path(tmp_path), heads=["steering", "brake"], num_steps=200, resumed_step=0
     )
-    train = {"train/loss": 0.5, "train/steering/loss": 0.3, "train/brake/loss": 0.2}
+    train = {"train/loss": 0.5, "train/steering/loss": 0.3, "train/brake/loss": None}
     train |= {"train/steering/skill": 0.7, "train/brake/skill": None}
     train |= {"train/learning_rate": 1e-3, "train/images_per_second": 4321.0}
     train |= {"train/epoch": 3.14, "train/waiting_share": 0.25, "train/seconds_left": 125.4}
@@ -169,7 +169,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     shown = [record.getMessage() for record in caplog.records]
     assert shown == [
         "step 100/200 | epoch 3.1 | loss 0.5000 | steering 0.3000 skill 0.700"
-        " | brake 0.2000 skill (constant label) | rate 1.0e-03 | 4,321 images/s"
+        " | brake (no example counted) skill (constant label) | rate 1.0e-03 | 4,321 images/s"
         " | waiting for data 25% | 2:05 left",
         "    held out: skill steering 0.457 brake (constant label)"
         " | balanced 0.250 (constant label)"
