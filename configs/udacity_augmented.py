@@ -1,0 +1,61 @@
+r"""A recording of the Udacity simulator, with the changes of pictures that were published for it.
+
+Command, FILE:VARIANT:
+  python launch.py train --config=configs/udacity_augmented.py:popular --config.data.path=DIR \
+    --workdir=runs/popular
+
+Variants:
+  popular   Cameras alike, shifted far and steered back, in any light, under half shadows, mirrored;
+            most frames that go straight on are left out at first, none at the end.
+  fourteen  Seven changes of brightness of every frame, each as it is and mirrored: fourteen views,
+            every one of which is drawn once before any comes again.
+
+In the last third of the training these changes grow weaker, to nothing at its end; only `popular`
+mirrors to the last. Whoever changes --config.num_steps changes the schedules with it.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import udacity
+
+
+def get_config(variant: str = "popular") -> ConfigDict:
+    """configs/udacity.py with other random changes."""
+    if variant not in _VARIANTS:
+        raise ValueError(f"there is no variant {variant!r}, only {', '.join(_VARIANTS)}")
+    config = udacity.get_config()
+    config.augment.shift.sideways = 0
+    config.augment.shift.along = 0
+    config.augment.brightness.spread = 0.0
+    _VARIANTS[variant](config)
+    return config
+
+
+def _popular(config: ConfigDict) -> None:
+    config.balance = "none"
+    # 75 of 320 columns and 5 of 160 rows; a change of steering of 0.4 / 150 for each column there.
+    config.augment.shift.sideways = 47
+    config.augment.shift.along = 5
+    config.augment.shift.label_per_pixel.steering = 0.0043
+    # V times 0.25 to 1.25.
+    config.augment.brightness.spread = 0.5
+    config.augment.brightness.bias = -0.25
+    config.augment.shadow.probability = 0.5
+    config.augment.small_angles.probability = 0.9
+    config.augment.small_angles.schedule = ((0, 1.0), (config.num_steps, 0.0))
+    for kind in ("shift", "brightness", "shadow"):
+        config.augment[kind].schedule = _fading(config)
+
+
+def _fourteen(config: ConfigDict) -> None:
+    config.views = "fourteen"
+    # The views are mirrored themselves.
+    config.augment.flip.probability = 0.0
+    config.augment.views.schedule = _fading(config)
+
+
+def _fading(config: ConfigDict) -> tuple[tuple[int, float], ...]:
+    return ((2 * config.num_steps // 3, 1.0), (config.num_steps, 0.0))
+
+
+_VARIANTS = {"popular": _popular, "fourteen": _fourteen}
