@@ -11,7 +11,11 @@ from configs import quickstart, udacity, xception_two_heads
 from jaxdrive.checks import check, check_driving, check_serving
 from jaxdrive.errors import UserError
 
-VARIANTS = {"udacity": ("pilotnet", "pilotnet_same", "first_net", "small_inception")}
+VARIANTS = {
+    "udacity": ("pilotnet", "pilotnet_same", "first_net", "small_inception"),
+    "udacity_augmented": ("popular", "fourteen"),
+    "tfds": ("toy_drives",),
+}
 
 
 def config_with(name: str, value) -> dict:
