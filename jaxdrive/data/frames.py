@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import cv2
 import numpy as np
+import pyarrow as pa
 
 from jaxdrive.errors import UserError
 
@@ -69,6 +70,9 @@ class Session:
         nothing tells.
       content: What decides its frames beside the fit and the split, as text: a session that an
         earlier dataset holds is not read again. "" = unknown.
+      rows: What was recorded, row by row as it was found, for people; None where there are no rows.
+        Its column "origin" is what the origins of a row's frames and bad rows begin with, before
+        ", CAMERA".
     """
 
     name: str
@@ -77,6 +81,11 @@ class Session:
     place: str = ""
     start: float | None = None
     content: str = ""
+    rows: pa.Table | None = None
+
+    def piece(self, index: int) -> "Session":
+        """The session with one of its pieces, for the process that reads it."""
+        return dataclasses.replace(self, pieces=[self.pieces[index]], rows=None)
 
     def read(self) -> Iterator[Frame | BadRow]:
         """Everything that its pieces yield, in order."""

@@ -53,7 +53,11 @@ def fingerprint(data: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that name the dataset of `config.data`, made or not."""
     if data["prepared"]:
         return open_dataset(Path(data["prepared"])).manifest["fingerprint"]
-    return hashlib.sha256(json.dumps(_about(data), sort_keys=True).encode()).hexdigest()[:16]
+    return _digits(_about(data))
+
+
+def _digits(about: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _about(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -96,7 +100,8 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
     """
     if data["prepared"]:
         return open_dataset(Path(data["prepared"]))
-    folder = Path(data["dir"]) / fingerprint(data)
+    about = _about(data)
+    folder = Path(data["dir"]) / _digits(about)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_suffix(".lock"))
     try:
@@ -106,18 +111,17 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
         lock.acquire()
     try:
         if not folder.exists():
-            _make(folder, data)
+            _make(folder, data, about)
     finally:
         lock.release()
     return open_dataset(folder)
 
 
-def _make(folder: Path, data: Mapping[str, Any]) -> None:
-    source = _source(data)
+def _make(folder: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     decided = {"fit": vars(fit_of(data)), "split": dict(data["split"]), "on_bad": data["on_bad"]}
     sessions = [
         dataclasses.replace(session, content=content_of(session, decided))
-        for session in source.sessions(data)
+        for session in _source(data).sessions(data)
     ]
     if not any(session.split in (None, "train") for session in sessions):
         raise UserError(f"config.data holds no recording to train on: {remedy(data, 'train')}")
@@ -130,14 +134,8 @@ def _make(folder: Path, data: Mapping[str, Any]) -> None:
     logger.info("Preparing %d session%s in %s", len(sessions), plural, folder)
     _reuse_sessions(partial, sessions)
     _write_sessions(partial, sessions, data)
-    about = {"fingerprint": folder.name} | _about(data)
-    manifest = shards.assemble(
-        partial,
-        sessions=sessions,
-        fit=fit_of(data),
-        about=about,
-        rows=source.row_table(data) if hasattr(source, "row_table") else None,
-    )
+    about = {"fingerprint": folder.name, **about}
+    manifest = shards.assemble(partial, sessions=sessions, fit=fit_of(data), about=about)
     partial.rename(folder)
     _tell(folder, manifest, data)
 
@@ -227,7 +225,7 @@ def _write_sessions(folder: Path, sessions: Sequence[Session], data: Mapping[str
                 folder,
                 index,
                 piece,
-                dataclasses.replace(sessions[index], pieces=[sessions[index].pieces[piece]]),
+                sessions[index].piece(piece),
                 fit_of(data),
                 rule=rule_of(data),
                 on_bad=data["on_bad"],

@@ -56,7 +56,6 @@ def assemble(
     sessions: Sequence[Session],
     fit: Fit,
     about: Mapping[str, Any],
-    rows: pa.Table | None = None,
 ) -> dict[str, Any]:
     """Joins the parts in `folder` to a complete dataset: names, table, TFDS metadata, manifest.
 
@@ -67,8 +66,6 @@ def assemble(
       sessions: In order; every piece of each is written.
       fit: How the pictures were fitted.
       about: What the manifest says beside counts and hashes (source, settings, fingerprint).
-      rows: The recordings' rows, with a column "origin" that the origins of their frames and bad
-        rows begin with; None where the source has none.
 
     Returns:
       The manifest.
@@ -92,8 +89,9 @@ def assemble(
     image_shape = (fit.height, fit.width, 3)
     _write_tfds_metadata(folder, _features(image_shape, labels), shards)
     pq.write_table(table, folder / TABLE)
-    if rows is not None:
-        pa.csv.write_csv(_used(rows, table, bad["list"]), folder / ROWS)
+    rows = [session.rows for session in sessions if session.rows is not None]
+    if rows:
+        pa.csv.write_csv(_used(pa.concat_tables(rows), table, bad["list"]), folder / ROWS)
     for index, session in enumerate(sessions):
         for piece in range(len(session.pieces)):
             note = note_file(folder, index, piece)

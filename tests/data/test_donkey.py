@@ -38,8 +38,8 @@ def write(folder, data):
     sessions = donkey.sessions(data)
     fit, rule = fit_of(data), rule_of(data)
     tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
-    about, rows = {"fingerprint": fingerprint(data)}, donkey.row_table(data)
-    shards.assemble(folder, sessions=sessions, fit=fit, about=about, rows=rows)
+    about = {"fingerprint": fingerprint(data)}
+    shards.assemble(folder, sessions=sessions, fit=fit, about=about)
     return open_dataset(folder)
 
 

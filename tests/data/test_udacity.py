@@ -249,8 +249,7 @@ def write(folder: Path, data: dict) -> Path:
     fit, rule = fit_of(data), rule_of(data)
     tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
     about = {"fingerprint": fingerprint(data)}
-    rows = udacity.row_table(data)
-    shards.assemble(folder, sessions=sessions, fit=fit, about=about, rows=rows)
+    shards.assemble(folder, sessions=sessions, fit=fit, about=about)
     return folder
 
 

@@ -103,8 +103,8 @@ def write_parts(
 ) -> None:
     """Writes the parts of sessions in this process."""
     for index, session in enumerate(sessions):
-        for piece, read in enumerate(session.pieces):
-            own = dataclasses.replace(session, pieces=[read])
+        for piece in range(len(session.pieces)):
+            own = session.piece(piece)
             parts.write_part(folder, index, piece, own, fit, rule=rule, on_bad=on_bad)
 
 

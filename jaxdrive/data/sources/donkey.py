@@ -75,18 +75,6 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
     ]
 
 
-def row_table(config: Mapping[str, Any]) -> pa.Table:
-    """The records of all tubs: "session", "origin", and the columns of `tub.read_tub`."""
-    root = Path(config["path"])
-    tables = []
-    for folder, rows in _tubs(config).items():
-        name = folder.relative_to(root).as_posix()
-        sessions = [_session_name(name, own) for own in rows["session"].to_pylist()]
-        origins = [_origin(name, row) for row in folders.row_dicts(rows)]
-        tables.append(folders.for_people(rows, sessions=sessions, origins=origins))
-    return pa.concat_tables(tables)
-
-
 def remedy(split: str) -> str:
     """What to do where a dataset of this source has no frames of `split`."""
     return folders.remedy(split)
@@ -123,14 +111,15 @@ def _tubs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
                 return None
             return image, sizes[image], name if time is None else time
 
-        origins = functools.partial(_origin, name)
-        found[folder] = folders.with_seen_in(rows, key=key, origin=origins, seen=seen)
+        def origin(row: Mapping[str, Any], name: str = name) -> str:
+            return f"{name}/{row['catalog']}, row {row['row']}".removeprefix("./")
+
+        found[folder] = folders.with_origins(rows, key=key, origin=origin, seen=seen)
     return found
 
 
 def _by_session(rows: pa.Table) -> dict[str | None, pa.Table]:
-    """The records of a tub by the name of their session; those that are deleted are none."""
-    rows = rows.filter(pc.invert(rows["deleted"]))
+    """The records of a tub by the name of their session."""
     names = rows["session"].to_pylist()
     return {
         name: rows.filter(pa.array([own == name for own in names], pa.bool_()))
@@ -142,20 +131,16 @@ def _session_name(tub_name: str, own: str | None) -> str:
     return tub_name if own is None else f"{tub_name}/{own}".removeprefix("./")
 
 
-def _origin(tub_name: str, row: Mapping[str, Any]) -> str:
-    return f"{tub_name}/{row['catalog']}, row {row['row']}".removeprefix("./")
-
-
 def _session(
     config: Mapping[str, Any],
     root: Path,
     folder: Path,
     own: str | None,
-    rows: pa.Table,
+    all_rows: pa.Table,
     size: tuple[int, int] | None,
 ) -> Session:
-    tub_name = folder.relative_to(root).as_posix()
-    name = _session_name(tub_name, own)
+    rows = all_rows.filter(pc.invert(all_rows["deleted"]))
+    name = _session_name(folder.relative_to(root).as_posix(), own)
     rate = _rate(folder, rows, config["frames_per_second"])
     first = pc.min(rows["index" if rate else "timestamp_ms"]).as_py()
     content = {
@@ -169,14 +154,13 @@ def _session(
         name=name,
         split=None,
         pieces=[
-            functools.partial(
-                _read, folder, piece, tub_name=tub_name, rate=rate, first=first, size=size
-            )
+            functools.partial(_read, folder, piece, rate=rate, first=first, size=size)
             for piece in folders.pieces(rows)
         ],
         place=str(folder),
         start=None if rate or first is None else first / 1000,
         content=json.dumps(content),
+        rows=folders.for_people(all_rows, session=name, hidden=["row", "session"]),
     )
 
 
@@ -200,13 +184,12 @@ def _read(
     folder: Path,
     rows: pa.Table,
     *,
-    tub_name: str,
     rate: float,
     first: int | None,
     size: tuple[int, int] | None,
 ) -> Iterator[Frame | BadRow]:
     for row in folders.row_dicts(rows):
-        origin = f"{_origin(tub_name, row)}, {DRIVING_CAMERA}"
+        origin = f"{row['origin']}, {DRIVING_CAMERA}"
         try:
             if row["fault"]:
                 raise bad_rows.BadRowError(row["fault"], row["catalog"])

@@ -1,7 +1,9 @@
 """What readers of recorded folders share: finding them, their rows as tables, their pieces."""
 
+import dataclasses
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -73,23 +75,37 @@ def file_digest(file: Path) -> str:
 
 
 def images_hash(folder: Path) -> str:
-    """A hash of the names and sizes of the pictures, and of whether they may be read."""
-    lines = [
-        f"{name} {size} {os.access(folder / name, os.R_OK)}"
-        for name, size in sorted(sizes(folder).items())
-    ]
+    """A hash of the names and sizes of the pictures, and of who may read them."""
+    lines = sorted(f"{file.name} {file.size} {file.mode}" for file in files(folder))
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class File:
+    """A file's name, its bytes, and the bits that say who may read it."""
+
+    name: str
+    size: int
+    mode: int
+
+
+def files(folder: Path) -> Iterator[File]:
+    """The files in a folder, in no order; none where there is no folder."""
+    try:
+        if not folder.is_dir():
+            return
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                about = entry.stat()
+                if stat.S_ISREG(about.st_mode):
+                    yield File(entry.name, about.st_size, about.st_mode)
+    except OSError as error:
+        refuse(error)
 
 
 def sizes(folder: Path) -> dict[str, int]:
     """By name, the bytes of the files in a folder; empty where there is none."""
-    try:
-        if not folder.is_dir():
-            return {}
-        with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
-    except OSError as error:
-        refuse(error)
+    return {file.name: file.size for file in files(folder)}
 
 
 def pieces(rows: pa.Table) -> list[pa.Table]:
@@ -105,35 +121,40 @@ def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def with_seen_in(
+def with_origins(
     rows: pa.Table,
     *,
     key: Callable[[Mapping[str, Any]], object | None],
     origin: Callable[[Mapping[str, Any]], str],
     seen: dict[Any, str],
 ) -> pa.Table:
-    """Rows with a column `SEEN_IN`: where their picture came before, null where it did not.
+    """Rows with two more columns: their "origin", and in `SEEN_IN` where their picture came before.
 
     Args:
       rows: Of one recording.
       key: What tells the picture of a row from all others; None where nothing does.
       origin: Where a row stands, for messages.
       seen: By key, the origin of the first row with it: of the recordings before, and added to.
+
+    Returns:
+      The rows; `SEEN_IN` is null where a picture is new.
     """
-    seen_in: list[str | None] = []
+    origins, seen_in = [], []
     for row in row_dicts(rows):
         own, place = key(row), origin(row)
         first = place if own is None else seen.setdefault(own, place)
+        origins.append(place)
         seen_in.append(first if first != place else None)
-    return rows.append_column(SEEN_IN, pa.array(seen_in, pa.string()))
+    return rows.append_column("origin", pa.array(origins, pa.string())).append_column(
+        SEEN_IN, pa.array(seen_in, pa.string())
+    )
 
 
-def for_people(rows: pa.Table, *, sessions: Sequence[str], origins: Sequence[str]) -> pa.Table:
-    """Rows with their session, and with the beginning of their frames' origins."""
-    return (
-        rows.drop_columns(["row", SEEN_IN])
-        .add_column(0, "origin", pa.array(origins, pa.string()))
-        .add_column(0, "session", pa.array(sessions, pa.string()))
+def for_people(rows: pa.Table, *, session: str, hidden: Sequence[str]) -> pa.Table:
+    """Rows as `Session.rows` has them: with their session, without the `hidden` columns."""
+    told = [name for name in rows.column_names if name not in ("origin", SEEN_IN, *hidden)]
+    return rows.select(["origin", *told]).add_column(
+        0, "session", pa.array([session] * rows.num_rows, pa.string())
     )
 
 

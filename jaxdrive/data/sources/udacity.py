@@ -12,12 +12,13 @@ import datetime
 import functools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jaxdrive.data import bad_rows
 from jaxdrive.data.frames import BadRow, Frame, Session
@@ -75,18 +76,6 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
     return [_session(root, folder, rows, size) for folder, rows in logs.items()]
 
 
-def row_table(config: Mapping[str, Any]) -> pa.Table:
-    """The rows of all logs: "session", "origin", and the texts of `udacity_log.read_log`."""
-    root = Path(config["path"])
-    tables = []
-    for folder, rows in _logs(config).items():
-        session, log = folder.relative_to(root).as_posix(), _log_name(root, folder)
-        origins = [_origin(log, row) for row in folders.row_dicts(rows)]
-        sessions = [session] * len(origins)
-        tables.append(folders.for_people(rows, sessions=sessions, origins=origins))
-    return pa.concat_tables(tables)
-
-
 def remedy(split: str) -> str:
     """What to do where a dataset of this source has no frames of `split`."""
     return folders.remedy(split)
@@ -108,7 +97,7 @@ def _log_name(root: Path, folder: Path) -> str:
 
 
 def _logs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
-    """By folder, the rows of its log, and in `folders.SEEN_IN` what each is a duplicate of."""
+    """By folder, the rows of its log, with their origins and moments and what was seen before."""
     root = Path(config["path"])
     seen: dict[Any, str] = {}
     logs = {}
@@ -121,23 +110,19 @@ def _logs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
             name = _file_name(row["center"] or "")
             return (name, sizes[name]) if name in sizes else None
 
-        logs[folder] = folders.with_seen_in(
-            read_log(folder / LOG),
-            key=key,
-            origin=functools.partial(_origin, _log_name(root, folder)),
-            seen=seen,
-        )
+        def origin(row: Mapping[str, Any], log: str = _log_name(root, folder)) -> str:
+            return f"{log}, row {row['row']}"
+
+        rows = folders.with_origins(read_log(folder / LOG), key=key, origin=origin, seen=seen)
+        names = zip(*(rows[camera].to_pylist() for camera in CAMERAS), strict=True)
+        moments = pa.array([_moment(row) for row in names], pa.int64())
+        logs[folder] = rows.append_column("moment", moments)
     return logs
-
-
-def _origin(log: str, row: Mapping[str, Any]) -> str:
-    return f"{log}, row {row['row']}"
 
 
 def _session(root: Path, folder: Path, rows: pa.Table, size: tuple[int, int] | None) -> Session:
     name = folder.relative_to(root).as_posix()
-    moments = (moment for row in folders.row_dicts(rows) if (moment := _moment(row)) is not None)
-    start = min(moments, default=None)
+    start = pc.min(rows["moment"]).as_py()
     content = {
         "reader_version": READER_VERSION,
         **_content(folder),
@@ -148,46 +133,48 @@ def _session(root: Path, folder: Path, rows: pa.Table, size: tuple[int, int] | N
         name=name,
         split=None,
         pieces=[
-            functools.partial(
-                _read, folder, piece, log=_log_name(root, folder), start=start, size=size
-            )
+            functools.partial(_read, folder, piece, start=start, size=size)
             for piece in folders.pieces(rows)
         ],
         place=str(folder),
         start=None if start is None else start / 1000,
         content=json.dumps(content),
+        rows=folders.for_people(rows, session=name, hidden=["row", "moment"]),
     )
 
 
 def _read(
-    folder: Path, rows: pa.Table, *, log: str, start: int | None, size: tuple[int, int] | None
+    folder: Path, rows: pa.Table, *, start: int | None, size: tuple[int, int] | None
 ) -> Iterator[Frame | BadRow]:
     for row in folders.row_dicts(rows):
-        moment = _moment(row)
+        try:
+            labels = _labels(row)
+            time = _seconds(row, start)
+        except bad_rows.BadRowError as error:
+            for camera in CAMERAS:
+                yield BadRow(f"{row['origin']}, {camera}", error.reason, error.detail)
+            continue
         for camera in CAMERAS:
-            origin = f"{_origin(log, row)}, {camera}"
+            origin = f"{row['origin']}, {camera}"
             try:
-                told = _labels(row)
-                if moment is None or start is None:
-                    raise bad_rows.BadRowError(
-                        "no time in the image's name",
-                        f"{_file_name(row['center'])!r} is not like"
-                        " center_2019_02_17_04_16_55_105.jpg",
-                    )
-                if row[folders.SEEN_IN]:
-                    detail = f"{_file_name(row['center'])} is that of {row[folders.SEEN_IN]}"
-                    raise bad_rows.BadRowError(bad_rows.DUPLICATE, detail)
-                frame = Frame(
-                    image=_image(folder, row[camera], size),
-                    labels=told,
-                    time=(moment - start) / 1000,
-                    camera=camera,
-                    origin=origin,
-                )
+                image = _image(folder, row[camera], size)
             except bad_rows.BadRowError as error:
                 yield BadRow(origin, error.reason, error.detail)
             else:
-                yield frame
+                yield Frame(image=image, labels=labels, time=time, camera=camera, origin=origin)
+
+
+def _seconds(row: Mapping[str, Any], start: int | None) -> float:
+    """Since the session's start; raises BadRowError where a row has no time, or came before."""
+    if row["moment"] is None or start is None:
+        raise bad_rows.BadRowError(
+            "no time in the image's name",
+            f"{_file_name(row['center'])!r} is not like center_2019_02_17_04_16_55_105.jpg",
+        )
+    if row[folders.SEEN_IN]:
+        detail = f"{_file_name(row['center'])} is that of {row[folders.SEEN_IN]}"
+        raise bad_rows.BadRowError(bad_rows.DUPLICATE, detail)
+    return (row["moment"] - start) / 1000
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, float]:
@@ -203,13 +190,13 @@ def _labels(row: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-def _moment(row: Mapping[str, Any]) -> int | None:
-    """When the row's pictures were taken, by the first of their names that says it.
+def _moment(names: Sequence[str | None]) -> int | None:
+    """When a row's pictures were taken, by the first of their names that says it.
 
     Milliseconds since 1970 by the clock of the recording machine.
     """
-    for camera in CAMERAS:
-        match = _TIME.search(row[camera] or "")
+    for name in names:
+        match = _TIME.search(name or "")
         if match:
             year, month, day, hour, minute, second, milliseconds = map(int, match[1].split("_"))
             try:
