@@ -19,16 +19,16 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import psutil
 
-from configs import udacity
-from jaxdrive.data.frames import Fit
-from jaxdrive.data.prepare import fit_of, prepare
-from jaxdrive.data.sources.udacity import IMAGES, LOG
+if TYPE_CHECKING:
+    from jaxdrive.data.frames import Fit
 
+# Workers import this file as well, so what they do not need is imported where it is used.
+IMAGES, LOG = "IMG", "driving_log.csv"
 _YEAR = 2019
 # How pictures of 160 x 320 are fitted: the whole of them to the sizes of two networks, and what the
 # configuration of PilotNet leaves of them.
@@ -58,7 +58,7 @@ def long_recording(recording: Path, folder: Path, copies: int) -> list[Path]:
     return pictures
 
 
-def plain_loop(pictures: list[Path], fit: Fit) -> None:
+def plain_loop(pictures: list[Path], fit: "Fit") -> None:
     """Decodes and resizes on one core, and forgets the result."""
     cv2.setNumThreads(1)
     for picture in pictures:
@@ -108,6 +108,8 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
+    from configs import udacity
+
     recorded = udacity.get_config().data.to_dict()
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
         recordings = Path(scratch) / "recordings"
@@ -121,6 +123,8 @@ def main() -> None:
 
 def measure(name: str, data: dict[str, Any], pictures: list[Path], *, rounds: int) -> None:
     """Times the loop and `prepare` in turns and prints what was found."""
+    from jaxdrive.data.prepare import fit_of, prepare
+
     # In a round of its own, since looking takes time.
     with peak_memory() as most:
         prepare(data)
