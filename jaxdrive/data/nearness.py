@@ -59,11 +59,11 @@ def nearness_lines(nearest: dict[str, np.ndarray]) -> list[str]:
     for split, seconds in nearest.items():
         if not len(seconds):
             continue
-        told = "none is in a session with training frames"
+        told = "no training frame is in a session of its frames"
         if np.isfinite(seconds).any():
             told = (
-                f"the nearest training frame in time is {seconds.min():.3g} s away at least,"
-                f" {np.median(seconds):.3g} s in the middle of all {len(seconds):,} frames"
+                f"the nearest training frame in time is at least {seconds.min():.3g} s away (median"
+                f" {np.median(seconds):.3g} s)"
             )
         lines.append(f"{split}: {told}")
     return lines
