@@ -6,8 +6,8 @@ Command:
 DIR holds manifest.json, catalogs and images, or folders with them.
 
 Expected, of a tub of 1,000 records, on 2 CPU cores: 80 seconds (some 300 images a second); on test
-blocks a steering skill of 0.5 to 0.6. Its driver hardly moved the throttle: there is nothing to learn
-about pedals, and their skill is below 0.
+blocks a steering skill of 0.5 to 0.6. Its driver hardly moved the throttle: there is nothing to
+learn about pedals, and their skill is below 0.
 """
 
 from ml_collections import ConfigDict

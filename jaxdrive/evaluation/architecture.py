@@ -165,7 +165,9 @@ def _common(
     place = dataclasses.replace(above, y=above.y - 1.35 * _STEP)
     _arrow(axes, above, place)
     _box(axes, place, "white", GREY)
-    dropped = f"{overview['dropout']:.0%} dropped in training" if overview["dropout"] else ""
+    # Runs that were made before there was any say nothing of it.
+    share = overview.get("dropout", 0)
+    dropped = f"{share:.0%} dropped in training" if share else ""
     joined = f"joined by {', '.join(scalars)}" if scalars else ""
     told = ", ".join(filter(None, (dropped, joined)))
     output = [overview["features"][0] + len(scalars)]

@@ -62,7 +62,7 @@ def test_a_dataset_of_another_schema_version(launch, trained, tmp_path):
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
     done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
-    assert_refused(done, str(copy), "schema version 99", "reads version 2", "prepare")
+    assert_refused(done, str(copy), "schema version 99", "reads version 3", "prepare")
 
 
 def test_a_truncated_shard(launch, trained, tmp_path):

@@ -35,7 +35,8 @@ def classifications(draw, decode: str) -> Head:
 
 
 REGRESSION = head_of(Bins((-1.0, 1.0)))
-numbers = st.lists(st.floats(-3, 3, width=32), min_size=8, max_size=8)
+# XLA takes subnormal numbers for 0, and so for no error.
+numbers = st.lists(st.floats(-3, 3, width=32, allow_subnormal=False), min_size=8, max_size=8)
 
 
 @given(numbers, numbers, st.floats(0.01, 2))
