@@ -12,39 +12,22 @@ are heads to be named in `config.heads`, as in configs/default.py.
 
 from ml_collections import ConfigDict
 
-from configs import default
+from configs import default, donkey
 
 
 def get_config(name: str = "NAME/CONFIG") -> ConfigDict:
-    """The default configuration with the pictures of a TFDS dataset, one head, and PilotNet."""
-    config = default.get_config()
-    config.num_steps = 300
-    config.batch_size = 32
-    config.log_every = 20
-    config.eval_every = 50
-    config.checkpoint_every = 50
-    config.best_by = "balanced"
-    config.scalars = ConfigDict()
-    config.heads = ConfigDict({"steering": config.heads.steering.to_dict()})
+    """configs/donkey.py with the pictures of a TFDS dataset, and steering alone."""
+    config = donkey.get_config()
+    config.heads = ConfigDict({"steering": default.get_config().heads.steering.to_dict()})
     config.heads.steering.corrections = ConfigDict()
-    # There is no simulator of this world here.
-    config.drive.tracks = 0
 
     config.data.source = f"tfds:{name}"
-    # Whatever proportions its pictures have, they keep them.
+    # Whatever proportions its pictures have, they keep them; blocks of time are for datasets that
+    # bring no validation and test of their own.
     config.data.resize = "pad"
-    config.data.height = 66
+    config.data.crop_top = 0
     config.data.width = 200
-    # For datasets that bring no validation and test of their own.
-    config.data.split.block_seconds = 3.0
-    config.data.split.gap_seconds = 0.5
-    config.data.split.validation = 0.2
-    config.data.split.test = 0.2
 
-    config.model.backbone = "pilotnet"
-    config.model.common = (100,)
-    config.model.head = (50, 10)
-
-    config.augment.flip.probability = 0.5
-    config.augment.brightness.spread = 0.3
+    config.augment.shift.sideways = 0
+    config.augment.shift.along = 0
     return config

@@ -106,6 +106,12 @@ def read_part(folder: Path, session_index: int, piece: int) -> Part:
     )
 
 
+def remove_parts(folder: Path, session_index: int) -> None:
+    """Removes what is written of a session, whole or not."""
+    for left_over in folder.glob(f"part-{session_index:05d}-*"):
+        left_over.unlink()
+
+
 def note_file(folder: Path, session_index: int, piece: int) -> Path:
     """The file whose presence says that a part is written."""
     return folder / f"{_stem(session_index, piece)}.json"

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxdrive.data.frames import BadRow, Session
-from jaxdrive.data.parts import Part, keep_part, shard_file
+from jaxdrive.data.parts import Part, file_hash, keep_part, remove_parts, shard_file
 from jaxdrive.data.shards import MANIFEST, SCHEMA_VERSION, TABLE
 
 
@@ -45,7 +45,7 @@ def content_of(session: Session, settings: Mapping[str, Any]) -> str:
 
     Args:
       session: Its name, its split and what its source says of it count.
-      settings: What else decides frames and table: fit, split rule, version of the schema.
+      settings: What else decides frames and table: fit, split rule, what becomes of bad rows.
     """
     if not session.content:
         return ""
@@ -62,7 +62,10 @@ def held_sessions(datasets: Path) -> dict[str, Held]:
         except (OSError, ValueError):
             # Whoever opens that dataset is told.
             continue
-        if manifest.get("schema_version") == SCHEMA_VERSION:
+        if not isinstance(manifest, dict) or manifest.get("schema_version") != SCHEMA_VERSION:
+            continue
+        table = manifest_file.with_name(TABLE)
+        if table.exists() and file_hash(table) == manifest["table"]["sha256"]:
             held |= _held(manifest_file.parent, manifest)
     return held
 
@@ -88,11 +91,20 @@ def _is_whole(folder: Path, shard: Mapping[str, Any]) -> bool:
 
 
 def reuse(folder: Path, session_index: int, pieces: int, held: Held) -> None:
-    """Puts a session of an earlier dataset into `folder`, as the first of its pieces' parts."""
+    """Puts a session of an earlier dataset into `folder`, as the first of its pieces' parts.
+
+    Parts of it that an interrupted `prepare` left there go: its frames would come twice.
+
+    Args:
+      folder: Where parts are collected.
+      session_index: Place of the session in the new dataset.
+      pieces: Into how many the session is divided; all but the first are left empty.
+      held: The session in the earlier dataset.
+    """
+    remove_parts(folder, session_index)
     shards = []
     for number, shard in enumerate(held.shards):
         file = shard_file(folder, session_index, 0, number)
-        file.unlink(missing_ok=True)
         try:
             os.link(held.folder / shard["file"], file)
         except OSError:

@@ -7,9 +7,11 @@ import numpy as np
 import pyarrow.csv
 from test_udacity import DAMAGE, ORIGINS, ROWS, change_log, image, recorded, settings, write
 
-from jaxdrive.data import shards
+from jaxdrive.data import parts, shards
 from jaxdrive.data.dataset import ImageReader, open_dataset
-from jaxdrive.data.prepare import prepare
+from jaxdrive.data.prepare import fingerprint, fit_of, prepare
+from jaxdrive.data.sources import udacity
+from jaxdrive.data.split import rule_of
 from tests import recordings
 from tests.recordings import CAMERAS, image_name, record, write_log
 
@@ -129,3 +131,24 @@ def test_a_size_is_the_recording_s_not_the_session_s(recorded, tmp_path):
     dataset = open_dataset(write(tmp_path / "dataset", settings(tmp_path / "in")))
     assert dataset.manifest["bad_rows"]["reasons"] == {"image of another size": 9}
     assert set(dataset.sessions) == {"a"}
+
+
+def test_what_an_interrupted_attempt_left_of_a_held_session_does_not_come_twice(tmp_path):
+    record(tmp_path / "runs" / "monday", 600)
+    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"))
+    first = prepare(data)
+    record(tmp_path / "runs" / "friday", 4, first=1000)
+    partial = (tmp_path / "datasets" / fingerprint(data)).with_suffix(".incomplete")
+    partial.mkdir()
+    monday = udacity.sessions(data)[1]
+    assert len(monday.pieces) == 2
+    write_part = {"fit": fit_of(data), "rule": rule_of(data), "on_bad": "skip"}
+    parts.write_part(partial, 1, 1, monday.piece(1), **write_part)
+    # A damaged dataset is not linked from.
+    shutil.copytree(first.path, tmp_path / "datasets" / "damaged")
+    (tmp_path / "datasets" / "damaged" / shards.TABLE).write_bytes(b"")
+    grown = prepare(data)
+    assert (grown.sessions == "monday").sum() == 3 * 600
+    held = sum(shard["records"] for shard in grown.manifest["shards"])
+    assert held == len(grown.times) == 3 * 604
+    assert not list(grown.path.glob("part-*"))

@@ -106,7 +106,7 @@ def test_the_simulator_s_own_client_is_served(policy):
 def test_a_ping_alone_shows_that_a_client_is_there(policy):
     async def drive():
         options = {"ping_interval": 0.05, "ping_timeout": PATIENCE}
-        async with server(policy, **options) as (_, url), raw(url) as connection:
+        async with server(policy, **options) as (driver, url), raw(url) as connection:
             pings = 0
             while pings < 3:
                 await connection.send_str("2")
@@ -114,6 +114,8 @@ def test_a_ping_alone_shows_that_a_client_is_there(policy):
                 while answer != "3":
                     answer = await asyncio.wait_for(connection.receive_str(), PATIENCE)
                     pings += answer == "2"
+            assert not connection.closed
+            assert not driver.figures.troubles
 
     asyncio.run(drive())
 

@@ -1,9 +1,7 @@
 """What readers of recorded folders share: finding them, their rows as tables, their pieces."""
 
-import dataclasses
 import hashlib
 import os
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -75,37 +73,27 @@ def file_digest(file: Path) -> str:
 
 
 def images_hash(folder: Path) -> str:
-    """A hash of the names and sizes of the pictures, and of who may read them."""
-    lines = sorted(f"{file.name} {file.size} {file.mode}" for file in files(folder))
+    """A hash of the names and sizes of the pictures, and of whether they may be read."""
+    lines = [
+        f"{name} {size} {os.access(os.path.join(folder, name), os.R_OK)}"
+        for name, size in sorted(sizes(folder).items())
+    ]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class File:
-    """A file's name, its bytes, and the bits that say who may read it."""
+def sizes(folder: Path) -> dict[str, int]:
+    """By name, the bytes of the files in a folder; empty where there is none.
 
-    name: str
-    size: int
-    mode: int
-
-
-def files(folder: Path) -> Iterator[File]:
-    """The files in a folder, in no order; none where there is no folder."""
+    Raises:
+      UserError: The folder cannot be read.
+    """
     try:
         if not folder.is_dir():
-            return
+            return {}
         with os.scandir(folder) as entries:
-            for entry in entries:
-                about = entry.stat()
-                if stat.S_ISREG(about.st_mode):
-                    yield File(entry.name, about.st_size, about.st_mode)
+            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
     except OSError as error:
         refuse(error)
-
-
-def sizes(folder: Path) -> dict[str, int]:
-    """By name, the bytes of the files in a folder; empty where there is none."""
-    return {file.name: file.size for file in files(folder)}
 
 
 def pieces(rows: pa.Table) -> list[pa.Table]:
