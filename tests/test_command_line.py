@@ -2,7 +2,6 @@
 
 import errno
 import json
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -376,38 +375,6 @@ def test_other_errors_stay_what_they_are(parse, called, monkeypatch, error):
     with pytest.raises(type(error)) as caught:
         command_line.run(parse("prepare", QUICKSTART))
     assert caught.value is error
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"coordinator": "a:1"}, "needs --num_processes, --process_id as well"),
-        (
-            {"coordinator": "a", "num_processes": 2, "process_id": 0},
-            "--coordinator takes host:port, found 'a'",
-        ),
-        (
-            {"coordinator": "localhost:http", "num_processes": 2, "process_id": 0},
-            "--coordinator takes host:port",
-        ),
-    ],
-)
-def test_flags_of_several_processes_are_checked_before_joining(given, message):
-    flags = dict.fromkeys(("coordinator", "num_processes", "process_id")) | given
-    with pytest.raises(UsageError, match=message):
-        command_line._join_processes(flags)
-
-
-def test_a_port_in_use_is_named():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        address = f"127.0.0.1:{taken.getsockname()[1]}"
-        given = {"coordinator": address, "num_processes": 2, "process_id": 0}
-        with pytest.raises(UserError, match=rf"cannot listen on {address} .*another port"):
-            command_line._check_processes(given)
-        command_line._check_processes(given | {"process_id": 1})
-    command_line._check_processes(given)
 
 
 @pytest.mark.parametrize(
