@@ -11,12 +11,14 @@ import pyarrow.parquet as pq
 import pytest
 import tensorflow_datasets as tfds
 import tiny
+import xxhash
 from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import ImageReader, image_bytes, open_dataset
+from jaxdrive.data.dataset import ImageReader, open_dataset
 from jaxdrive.data.frames import Session
+from jaxdrive.data.record import image_bytes
 from jaxdrive.errors import UserError
 
 
@@ -87,21 +89,11 @@ def test_image_bytes_are_those_of_a_parsed_example(small):
     assert seen == len(small.images)
 
 
-def test_image_bytes_are_found_at_any_place_and_size():
-    one, large = tf_example_pb2.Example(), tf_example_pb2.Example()
-    one.features.feature["labels/speed"].float_list.value.append(3.0)
-    one.features.feature["images"].bytes_list.value.append(b"another")
-    large.features.feature["image"].bytes_list.value.append(bytes(range(256)) * 300)
-    # Protocol buffers put the entries of a map in no fixed order; joined features are one map.
-    first, second = (example.features.SerializeToString() for example in (one, large))
-    for features in (first + second, second + first):
-        length = len(features)
-        varint = bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14])
-        record = b"\n" + varint + features
-        assert len(tf_example_pb2.Example.FromString(record).features.feature) == 3
-        assert bytes(image_bytes(record)) == bytes(range(256)) * 300
-    with pytest.raises(KeyError, match="no feature named image"):
-        image_bytes(one.SerializeToString())
+def test_the_manifest_knows_the_shards(small):
+    for shard in small.dataset.manifest["shards"]:
+        content = (small.dataset.path / shard["file"]).read_bytes()
+        assert shard["bytes"] == len(content)
+        assert shard["xxh3_128"] == xxhash.xxh3_128_hexdigest(content)
 
 
 def test_a_session_may_fill_several_shards(tmp_path, monkeypatch):

@@ -13,7 +13,7 @@ import functools
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -45,7 +45,10 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "reader_version": READER_VERSION,
         "recordings": [
-            {"tub": folder.relative_to(root).as_posix(), **_content(folder)}
+            {
+                "tub": folder.relative_to(root).as_posix(),
+                **_content(folder, folders.files(folder / IMAGES)),
+            }
             for folder in _folders(config)
         ],
         "frames_per_second": config["frames_per_second"],
@@ -63,15 +66,15 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
     root = Path(config["path"])
     tubs = _tubs(config)
     places = (
-        (folder / IMAGES, row["image"] or "")
-        for folder, rows in tubs.items()
-        for row in folders.row_dicts(rows)
+        (own.folder / IMAGES, row["image"] or "")
+        for own in tubs
+        for row in folders.row_dicts(own.rows)
     )
     size = pictures.first_size(places)
     return [
-        _session(config, root, folder, name, rows, size)
-        for folder, all_rows in tubs.items()
-        for name, rows in _by_session(all_rows).items()
+        _session(config, root, own._replace(rows=rows), name, size)
+        for own in tubs
+        for name, rows in _by_session(own.rows).items()
     ]
 
 
@@ -85,37 +88,47 @@ def _folders(config: Mapping[str, Any]) -> list[Path]:
     return tub.only_tubs(found)
 
 
-def _content(folder: Path) -> dict[str, Any]:
+def _content(folder: Path, images: Mapping[str, folders.File]) -> dict[str, Any]:
     files = [tub.MANIFEST, *sorted(file.name for file in folder.glob("*.catalog"))]
     return {
         "sha256": {name: folders.file_digest(folder / name) for name in files},
-        "images_sha256": folders.images_hash(folder / IMAGES),
+        "images_sha256": folders.files_hash(images),
     }
 
 
-def _tubs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
-    """By folder, the records of its tub, and what each is a duplicate of."""
+class _Tub(NamedTuple):
+    """Of one folder: the records of its tub, and what each is a duplicate of."""
+
+    folder: Path
+    rows: pa.Table
+    content: Mapping[str, Any]
+
+
+def _tubs(config: Mapping[str, Any]) -> list[_Tub]:
     root = Path(config["path"])
-    found = {folder: tub.read_tub(folder) for folder in _folders(config)}
     seen: dict[Any, str] = {}
-    for folder, rows in found.items():
+    tubs = []
+    for folder in _folders(config):
         name = folder.relative_to(root).as_posix()
-        sizes = folders.sizes(folder / IMAGES)
+        images = folders.files(folder / IMAGES)
 
         def key(
-            row: Mapping[str, Any], sizes: Mapping[str, int] = sizes, name: str = name
+            row: Mapping[str, Any],
+            images: Mapping[str, folders.File] = images,
+            name: str = name,
         ) -> object | None:
             # All tubs give their pictures the same names: only times tell them apart.
             image, time = row["image"], row["timestamp_ms"]
-            if image not in sizes:
+            if image not in images:
                 return None
-            return image, sizes[image], name if time is None else time
+            return image, images[image].size, name if time is None else time
 
         def origin(row: Mapping[str, Any], name: str = name) -> str:
             return f"{name}/{row['catalog']}, row {row['row']}".removeprefix("./")
 
-        found[folder] = folders.with_origins(rows, key=key, origin=origin, seen=seen)
-    return found
+        rows = folders.with_origins(tub.read_tub(folder), key=key, origin=origin, seen=seen)
+        tubs.append(_Tub(folder, rows, _content(folder, images)))
+    return tubs
 
 
 def _by_session(rows: pa.Table) -> dict[str | None, pa.Table]:
@@ -134,18 +147,18 @@ def _session_name(tub_name: str, own: str | None) -> str:
 def _session(
     config: Mapping[str, Any],
     root: Path,
-    folder: Path,
-    own: str | None,
-    all_rows: pa.Table,
+    own: _Tub,
+    session: str | None,
     size: tuple[int, int] | None,
 ) -> Session:
-    rows = all_rows.filter(pc.invert(all_rows["deleted"]))
-    name = _session_name(folder.relative_to(root).as_posix(), own)
+    folder = own.folder
+    rows = own.rows.filter(pc.invert(own.rows["deleted"]))
+    name = _session_name(folder.relative_to(root).as_posix(), session)
     rate = _rate(folder, rows, config["frames_per_second"])
     first = pc.min(rows["index" if rate else "timestamp_ms"]).as_py()
     content = {
         "reader_version": READER_VERSION,
-        **_content(folder),
+        **own.content,
         "size": size,
         "rate": rate,
         "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
@@ -160,7 +173,7 @@ def _session(
         place=str(folder),
         start=None if rate or first is None else first / 1000,
         content=json.dumps(content),
-        rows=folders.for_people(all_rows, session=name, hidden=["row", "session"]),
+        rows=folders.for_people(own.rows, session=name, hidden=["row", "session"]),
     )
 
 

@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,7 @@ SEEN_IN = "seen_in"
 # Rows of a piece at least, and pieces of a session at most.
 _PIECE_ROWS = 250
 _PIECES = 32
+_READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
 def folders_with(config: Mapping[str, Any], log: str, *, images: str, recorder: str) -> list[Path]:
@@ -72,17 +74,15 @@ def file_digest(file: Path) -> str:
         refuse(error)
 
 
-def images_hash(folder: Path) -> str:
-    """A hash of the names and sizes of the pictures, and of whether they may be read."""
-    lines = [
-        f"{name} {size} {os.access(os.path.join(folder, name), os.R_OK)}"
-        for name, size in sorted(sizes(folder).items())
-    ]
-    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+class File(NamedTuple):
+    """What is known of a file without opening it."""
+
+    size: int
+    readable: bool
 
 
-def sizes(folder: Path) -> dict[str, int]:
-    """By name, the bytes of the files in a folder; empty where there is none.
+def files(folder: Path) -> dict[str, File]:
+    """By name, the files in a folder; empty where there is none.
 
     Raises:
       UserError: The folder cannot be read.
@@ -91,9 +91,22 @@ def sizes(folder: Path) -> dict[str, int]:
         if not folder.is_dir():
             return {}
         with os.scandir(folder) as entries:
-            return {entry.name: entry.stat().st_size for entry in entries if entry.is_file()}
+            return {entry.name: _file(entry) for entry in entries if entry.is_file()}
     except OSError as error:
         refuse(error)
+
+
+def _file(entry: os.DirEntry[str]) -> File:
+    status = entry.stat()
+    # What everybody may read needs no question to the system, which costs as much as the status.
+    for_all = status.st_mode & _READABLE_BY_ALL == _READABLE_BY_ALL
+    return File(status.st_size, for_all or os.access(entry.path, os.R_OK))
+
+
+def files_hash(found: Mapping[str, File]) -> str:
+    """A hash of the names and sizes of files, and of whether they may be read."""
+    lines = [f"{name} {size} {readable}" for name, (size, readable) in sorted(found.items())]
+    return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
 def pieces(rows: pa.Table) -> list[pa.Table]:

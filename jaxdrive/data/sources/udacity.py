@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +50,10 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "reader_version": READER_VERSION,
         "recordings": [
-            {"session": folder.relative_to(root).as_posix(), **_content(folder)}
+            {
+                "session": folder.relative_to(root).as_posix(),
+                **_content(folder, folders.files(folder / IMAGES)),
+            }
             for folder in _folders(config)
         ],
         "split": dict(config["split"]),
@@ -67,13 +70,13 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
     root = Path(config["path"])
     logs = _logs(config)
     places = (
-        (folder / IMAGES, _file_name(row[camera] or ""))
-        for folder, rows in logs.items()
-        for row in folders.row_dicts(rows)
+        (log.folder / IMAGES, _file_name(row[camera] or ""))
+        for log in logs
+        for row in folders.row_dicts(log.rows)
         for camera in CAMERAS
     )
     size = pictures.first_size(places)
-    return [_session(root, folder, rows, size) for folder, rows in logs.items()]
+    return [_session(root, log, size) for log in logs]
 
 
 def remedy(split: str) -> str:
@@ -85,10 +88,10 @@ def _folders(config: Mapping[str, Any]) -> list[Path]:
     return folders.folders_with(config, LOG, images=IMAGES, recorder="the simulator")
 
 
-def _content(folder: Path) -> dict[str, str]:
+def _content(folder: Path, images: Mapping[str, folders.File]) -> dict[str, str]:
     return {
         "log_sha256": folders.file_digest(folder / LOG),
-        "images_sha256": folders.images_hash(folder / IMAGES),
+        "images_sha256": folders.files_hash(images),
     }
 
 
@@ -96,19 +99,28 @@ def _log_name(root: Path, folder: Path) -> str:
     return (folder / LOG).relative_to(root).as_posix()
 
 
-def _logs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
-    """By folder, the rows of its log, with their origins and moments and what was seen before."""
+class _Log(NamedTuple):
+    """Of one folder: the rows of its log, with origins and moments and what was seen before."""
+
+    folder: Path
+    rows: pa.Table
+    content: Mapping[str, str]
+
+
+def _logs(config: Mapping[str, Any]) -> list[_Log]:
     root = Path(config["path"])
     seen: dict[Any, str] = {}
-    logs = {}
+    logs = []
     for folder in _folders(config):
-        sizes = folders.sizes(folder / IMAGES)
+        images = folders.files(folder / IMAGES)
 
-        def key(row: Mapping[str, Any], sizes: Mapping[str, int] = sizes) -> object | None:
+        def key(
+            row: Mapping[str, Any], images: Mapping[str, folders.File] = images
+        ) -> object | None:
             # A name says the millisecond, so two pictures of one name and size are one picture;
             # where the file is missing, that is what is wrong with the row.
             name = _file_name(row["center"] or "")
-            return (name, sizes[name]) if name in sizes else None
+            return (name, images[name].size) if name in images else None
 
         def origin(row: Mapping[str, Any], log: str = _log_name(root, folder)) -> str:
             return f"{log}, row {row['row']}"
@@ -116,36 +128,38 @@ def _logs(config: Mapping[str, Any]) -> dict[Path, pa.Table]:
         rows = folders.with_origins(read_log(folder / LOG), key=key, origin=origin, seen=seen)
         names = zip(*(rows[camera].to_pylist() for camera in CAMERAS), strict=True)
         moments = pa.array([_moment(row) for row in names], pa.int64())
-        logs[folder] = rows.append_column("moment", moments)
+        rows = rows.append_column("moment", moments)
+        logs.append(_Log(folder, rows, _content(folder, images)))
     return logs
 
 
-def _session(root: Path, folder: Path, rows: pa.Table, size: tuple[int, int] | None) -> Session:
-    name = folder.relative_to(root).as_posix()
-    start = pc.min(rows["moment"]).as_py()
+def _session(root: Path, log: _Log, size: tuple[int, int] | None) -> Session:
+    name = log.folder.relative_to(root).as_posix()
+    start = pc.min(log.rows["moment"]).as_py()
     content = {
         "reader_version": READER_VERSION,
-        **_content(folder),
+        **log.content,
         "size": size,
-        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
+        "seen_in": log.rows[folders.SEEN_IN].drop_null().to_pylist(),
     }
     return Session(
         name=name,
         split=None,
         pieces=[
-            functools.partial(_read, folder, piece, start=start, size=size)
-            for piece in folders.pieces(rows)
+            functools.partial(_read, log.folder, piece, start=start, size=size)
+            for piece in folders.pieces(log.rows)
         ],
-        place=str(folder),
+        place=str(log.folder),
         start=None if start is None else start / 1000,
         content=json.dumps(content),
-        rows=folders.for_people(rows, session=name, hidden=["row", "moment"]),
+        rows=folders.for_people(log.rows, session=name, hidden=["row", "moment"]),
     )
 
 
 def _read(
     folder: Path, rows: pa.Table, *, start: int | None, size: tuple[int, int] | None
 ) -> Iterator[Frame | BadRow]:
+    images = folder / IMAGES
     for row in folders.row_dicts(rows):
         try:
             labels = _labels(row)
@@ -157,7 +171,7 @@ def _read(
         for camera in CAMERAS:
             origin = f"{row['origin']}, {camera}"
             try:
-                image = _image(folder, row[camera], size)
+                image = _image(images, row[camera], size)
             except bad_rows.BadRowError as error:
                 yield BadRow(origin, error.reason, error.detail)
             else:
@@ -213,8 +227,8 @@ def _file_name(path: str) -> str:
     return path[max(path.rfind("/"), path.rfind("\\")) + 1 :]
 
 
-def _image(folder: Path, path: str, size: tuple[int, int] | None) -> np.ndarray:
+def _image(images: Path, path: str, size: tuple[int, int] | None) -> np.ndarray:
     name = _file_name(path)
-    picture = pictures.read_picture(folder / IMAGES, name)
+    picture = pictures.read_picture(images, name)
     pictures.check_size(name, picture, size)
     return picture
