@@ -31,7 +31,7 @@ def main() -> None:
     pilot = Pilot(arguments.workdir)
     settings = donkey_config.get_config().data.to_dict() | {"path": str(arguments.tub)}
     seconds, told, recorded = [], [], []
-    for session in donkey.sessions(settings):
+    for session in donkey.sessions(settings, donkey.find(settings)):
         for frame in session.read():
             if not isinstance(frame, Frame):
                 continue

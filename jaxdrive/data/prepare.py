@@ -10,16 +10,11 @@ import concurrent.futures
 import dataclasses
 import hashlib
 import json
-import multiprocessing
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import filelock
 
 from jaxdrive.data import bad_rows, parts, shards
@@ -28,6 +23,7 @@ from jaxdrive.data.frames import RESIZES, Fit, Session
 from jaxdrive.data.reuse import content_of, held_sessions, reuse
 from jaxdrive.data.sources import car_racing, donkey, tfds_dataset, udacity
 from jaxdrive.data.split import SPLITS, rule_of
+from jaxdrive.data.workers import worker_pool
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable
 from jaxdrive.logs import logger, progress_bar
@@ -53,19 +49,18 @@ def fingerprint(data: Mapping[str, Any]) -> str:
     """Sixteen hexadecimal digits that name the dataset of `config.data`, made or not."""
     if data["prepared"]:
         return open_dataset(Path(data["prepared"])).manifest["fingerprint"]
-    return _digits(_about(data))
+    return _digits(_about(data, _source(data).find(data)))
 
 
 def _digits(about: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _about(data: Mapping[str, Any]) -> dict[str, Any]:
-    source = _source(data)
+def _about(data: Mapping[str, Any], found: Any) -> dict[str, Any]:
     return {
         "schema_version": shards.SCHEMA_VERSION,
         "source": data["source"],
-        "settings": source.settings(data),
+        "settings": _source(data).settings(data, found),
         "fit": vars(fit_of(data)),
     }
 
@@ -100,7 +95,8 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
     """
     if data["prepared"]:
         return open_dataset(Path(data["prepared"]))
-    about = _about(data)
+    found = _source(data).find(data)
+    about = _about(data, found)
     folder = Path(data["dir"]) / _digits(about)
     folder.parent.mkdir(parents=True, exist_ok=True)
     lock = filelock.FileLock(folder.with_suffix(".lock"))
@@ -111,33 +107,40 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
         lock.acquire()
     try:
         if not folder.exists():
-            _make(folder, data, about)
+            _make(folder, data, found, about)
     finally:
         lock.release()
     return open_dataset(folder)
 
 
-def _make(folder: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> None:
-    decided = {"fit": vars(fit_of(data)), "split": dict(data["split"]), "on_bad": data["on_bad"]}
-    sessions = [
-        dataclasses.replace(session, content=content_of(session, decided))
-        for session in _source(data).sessions(data)
-    ]
-    if not any(session.split in (None, "train") for session in sessions):
-        raise UserError(f"config.data holds no recording to train on: {remedy(data, 'train')}")
-    partial = folder.with_suffix(".incomplete")
-    if partial.exists() and not _can_go_on(partial):
-        shutil.rmtree(partial)
-    partial.mkdir(exist_ok=True)
-    _check_room(partial, data)
-    plural = "s" * (len(sessions) > 1)
-    logger.info("Preparing %d session%s in %s", len(sessions), plural, folder)
-    _reuse_sessions(partial, sessions)
-    _write_sessions(partial, sessions, data)
+def _make(folder: Path, data: Mapping[str, Any], found: Any, about: Mapping[str, Any]) -> None:
+    # The processes start while the recordings' rows are read.
+    with worker_pool() as pool:
+        sessions = _sessions(data, found)
+        partial = folder.with_suffix(".incomplete")
+        if partial.exists() and not _can_go_on(partial):
+            shutil.rmtree(partial)
+        partial.mkdir(exist_ok=True)
+        _check_room(partial, data)
+        plural = "s" * (len(sessions) > 1)
+        logger.info("Preparing %d session%s in %s", len(sessions), plural, folder)
+        _reuse_sessions(partial, sessions)
+        _write_sessions(pool, partial, sessions, data)
     about = {"fingerprint": folder.name, **about}
     manifest = shards.assemble(partial, sessions=sessions, fit=fit_of(data), about=about)
     partial.rename(folder)
     _tell(folder, manifest, data)
+
+
+def _sessions(data: Mapping[str, Any], found: Any) -> list[Session]:
+    decided = {"fit": vars(fit_of(data)), "split": dict(data["split"]), "on_bad": data["on_bad"]}
+    sessions = [
+        dataclasses.replace(session, content=content_of(session, decided))
+        for session in _source(data).sessions(data, found)
+    ]
+    if not any(session.split in (None, "train") for session in sessions):
+        raise UserError(f"config.data holds no recording to train on: {remedy(data, 'train')}")
+    return sessions
 
 
 def _reuse_sessions(folder: Path, sessions: Sequence[Session]) -> None:
@@ -201,7 +204,12 @@ def _check_room(folder: Path, data: Mapping[str, Any]) -> None:
         )
 
 
-def _write_sessions(folder: Path, sessions: Sequence[Session], data: Mapping[str, Any]) -> None:
+def _write_sessions(
+    pool: concurrent.futures.Executor,
+    folder: Path,
+    sessions: Sequence[Session],
+    data: Mapping[str, Any],
+) -> None:
     missing = [
         (index, piece)
         for index, session in enumerate(sessions)
@@ -212,45 +220,22 @@ def _write_sessions(folder: Path, sessions: Sequence[Session], data: Mapping[str
         logger.info("Going on: %d of %d pieces are there", there, there + len(missing))
     if not missing:
         return
-    workers = min(len(missing), os.cpu_count() or 1)
-    pool = concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context("spawn"), initializer=_start_worker
-    )
-    progress = progress_bar(total=len(missing), description="prepare", unit="piece")
+    futures = [
+        pool.submit(
+            parts.write_part,
+            folder,
+            index,
+            piece,
+            sessions[index].piece(piece),
+            fit_of(data),
+            rule=rule_of(data),
+            on_bad=data["on_bad"],
+        )
+        for index, piece in missing
+    ]
     frames = 0
-    try:
-        futures = [
-            pool.submit(
-                parts.write_part,
-                folder,
-                index,
-                piece,
-                sessions[index].piece(piece),
-                fit_of(data),
-                rule=rule_of(data),
-                on_bad=data["on_bad"],
-            )
-            for index, piece in missing
-        ]
+    with progress_bar(total=len(missing), description="prepare", unit="piece") as progress:
         for future in concurrent.futures.as_completed(futures):
             frames += future.result()
             progress.set_postfix(frames=frames, refresh=False)
             progress.update()
-    finally:
-        progress.close()
-        pool.shutdown(cancel_futures=True)
-
-
-def _start_worker() -> None:
-    """Leaves Ctrl-C to the parent, and does not outlive it however it ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # There is a process for every core already.
-    cv2.setNumThreads(1)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()

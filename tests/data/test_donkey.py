@@ -29,13 +29,16 @@ def settings(path, **changes) -> dict:
 
 
 def read_all(path, **changes):
-    return {s.name: list(s.read()) for s in donkey.sessions(settings(path, **changes))}
+    return {
+        s.name: list(s.read())
+        for s in donkey.sessions(settings(path, **changes), donkey.find(settings(path, **changes)))
+    }
 
 
 def write(folder, data):
     """What `prepare` does, in this process and without a lock."""
     folder.mkdir()
-    sessions = donkey.sessions(data)
+    sessions = donkey.sessions(data, donkey.find(data))
     fit, rule = fit_of(data), rule_of(data)
     tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
     about = {"fingerprint": fingerprint(data)}
@@ -70,7 +73,7 @@ def test_tubs_below_a_folder_are_merged_and_other_manifests_are_not_tubs(tmp_pat
     tubs.record(tmp_path / "a", 4, start_ms=tubs.START_MS + 10**6, sessions=["x"])
     (tmp_path / "dataset").mkdir()
     (tmp_path / "dataset" / "manifest.json").write_text('{"schema_version": 3}')
-    sessions = donkey.sessions(settings(tmp_path))
+    sessions = donkey.sessions(settings(tmp_path), donkey.find(settings(tmp_path)))
     assert [(s.name, s.start) for s in sessions] == [
         ("a/x", tubs.START_MS / 1000 + 1000),
         ("b", tubs.START_MS / 1000),
@@ -83,7 +86,10 @@ def test_without_a_usable_clock_records_tell_the_time(tmp_path, clock, caplog):
     for record in records if clock == "none" else records[4:5] if "one" in clock[5:] else ():
         del record["_timestamp_ms"]
     tubs.write(tmp_path, records, deleted=[1])
-    (session,) = donkey.sessions(settings(tmp_path, frames_per_second=20.0))
+    (session,) = donkey.sessions(
+        settings(tmp_path, frames_per_second=20.0),
+        donkey.find(settings(tmp_path, frames_per_second=20.0)),
+    )
     times = [frame.time for frame in session.read()]
     assert times == pytest.approx([0.0, *(index / 20 for index in range(2, COUNT))])
     assert session.start is None
@@ -186,7 +192,7 @@ def test_a_catalog_that_is_missing_is_told(tmp_path):
 
 def test_a_folder_that_holds_no_tub_is_named(tmp_path):
     with pytest.raises(UserError, match=r"holds a manifest\.json"):
-        donkey.sessions(settings(tmp_path))
+        donkey.sessions(settings(tmp_path), donkey.find(settings(tmp_path)))
     (tmp_path / "manifest.json").write_text("{}")
     with pytest.raises(UserError, match=r"manifest\.json is not that of a tub"):
-        donkey.sessions(settings(tmp_path))
+        donkey.sessions(settings(tmp_path), donkey.find(settings(tmp_path)))

@@ -23,6 +23,7 @@ from jaxdrive.errors import UserError
 
 # Prepares, or waits with its workers alive once the first session is written.
 SCRIPT = """
+import contextlib
 import json, logging, os, signal, sys, types
 from jaxdrive.data import prepare as preparing
 
@@ -35,8 +36,8 @@ if __name__ == "__main__":
     os.cpu_count = lambda: 1
     if sys.argv[2] == "wait":
         nothing = lambda **_: None
-        bar = types.SimpleNamespace(update=wait, set_postfix=nothing, close=nothing)
-        preparing.progress_bar = lambda **_: bar
+        bar = types.SimpleNamespace(update=wait, set_postfix=nothing)
+        preparing.progress_bar = lambda **_: contextlib.nullcontext(bar)
     preparing.prepare(json.loads(sys.argv[1]))
 """
 
@@ -80,7 +81,7 @@ def write_parts(data, indices) -> Path:
     """The folder that an interrupted `prepare` leaves when these sessions were written."""
     partial = (Path(data["dir"]) / fingerprint(data)).with_suffix(".incomplete")
     partial.mkdir()
-    sessions = car_racing.sessions(data)
+    sessions = car_racing.sessions(data, car_racing.find(data))
     for index in indices:
         parts.write_part(
             partial,
@@ -113,7 +114,11 @@ def test_frames_are_the_expert_s_and_fitted(prepared):
         *["validation"] * 10,
         *["test"] * 10,
     ]
-    frames = [frame for session in car_racing.sessions(data) for frame in session.read()]
+    frames = [
+        frame
+        for session in car_racing.sessions(data, car_racing.find(data))
+        for frame in session.read()
+    ]
     for name in ("steering", "throttle", "brake", "speed"):
         recorded = np.array([frame.labels[name] for frame in frames], np.float32)
         np.testing.assert_array_equal(prepared.labels[name], recorded)

@@ -68,7 +68,7 @@ def test_one_split_without_sessions_and_times_is_split_in_blocks(tmp_path):
 def test_what_is_not_there_is_named(tmp_path, changes, told):
     data = settings(tfds_toy.write(tmp_path, {"train": 10}), **changes)
     with pytest.raises(UserError, match=told):
-        tfds_dataset.sessions(data)
+        tfds_dataset.sessions(data, tfds_dataset.find(data))
 
 
 def test_files_without_random_access_are_named(tmp_path):
@@ -78,12 +78,12 @@ def test_files_without_random_access_are_named(tmp_path):
     for file in folder.glob("*.array_record-*"):
         file.rename(file.with_name(file.name.replace("array_record", "tfrecord")))
     with pytest.raises(UserError, match=r"are tfrecord, which has no random access. Convert"):
-        tfds_dataset.sessions(settings(tmp_path))
+        tfds_dataset.sessions(settings(tmp_path), tfds_dataset.find(settings(tmp_path)))
 
 
 def test_a_record_that_cannot_be_read_is_a_bad_row(tmp_path, monkeypatch):
     data = settings(tfds_toy.write(tmp_path, {"train": 10}))
-    (session,) = tfds_dataset.sessions(data)
+    (session,) = tfds_dataset.sessions(data, tfds_dataset.find(data))
     real = tfds_dataset._image
     monkeypatch.setattr(
         tfds_dataset, "_image", lambda value: real(value if value.sum() % 2 else value[..., :2])

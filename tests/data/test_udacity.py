@@ -40,7 +40,10 @@ def settings(path, **changes) -> dict:
 
 def read_all(path) -> dict[str, list[Frame | BadRow]]:
     """What every session yields, by its name."""
-    return {s.name: list(s.read()) for s in udacity.sessions(settings(path))}
+    return {
+        s.name: list(s.read())
+        for s in udacity.sessions(settings(path), udacity.find(settings(path)))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +248,7 @@ DAMAGE = {
 def write(folder: Path, data: dict) -> Path:
     """What `prepare` does, in this process and without a lock."""
     folder.mkdir()
-    sessions = udacity.sessions(data)
+    sessions = udacity.sessions(data, udacity.find(data))
     fit, rule = fit_of(data), rule_of(data)
     tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
     about = {"fingerprint": fingerprint(data)}
@@ -285,12 +288,12 @@ def test_a_locked_picture_is_tried_three_times(recording, monkeypatch, opens_at)
     # By its mode alone it could be read by root, as whom tests may run.
     locked, tries = str(image(recording, "left", 2)), []
 
-    def refusing(path, mode):
+    def refusing(path, mode, **how):
         if path == locked:
             tries.append(path)
             if len(tries) <= opens_at:
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
-        return open(path, mode)
+        return open(path, mode, **how)
 
     monkeypatch.setattr(pictures, "open", refusing, raising=False)
     bad = [item for item in read_all(recording)["."] if isinstance(item, BadRow)]
@@ -327,7 +330,7 @@ def test_a_mended_recording_is_read_anew_and_a_moved_one_is_not(recording, tmp_p
 
 def test_a_folder_that_holds_no_recording_is_named(recording, tmp_path):
     def refused(path, *told):
-        for use in (udacity.sessions, fingerprint):
+        for use in (udacity.find, fingerprint):
             with pytest.raises(UserError) as caught:
                 use(settings(path))
             for words in (*told, "--config.data.path=DIR"):
@@ -361,7 +364,7 @@ def test_a_recording_without_a_usable_row_is_named(recording, tmp_path, do, told
 def test_a_log_that_is_no_log_is_named(recording):
     change_log(recording, lambda text: NAMES.replace("brake", "reverse") + text)
     with pytest.raises(UserError, match=rf"{recording}/driving_log.csv has no column 'brake'"):
-        udacity.sessions(settings(recording))
+        udacity.sessions(settings(recording), udacity.find(settings(recording)))
     (recording / "driving_log.csv").write_text("x" * 200_000)
     with pytest.raises(UserError, match=rf"{recording}/driving_log.csv, row 1: this is no table"):
-        udacity.sessions(settings(recording))
+        udacity.sessions(settings(recording), udacity.find(settings(recording)))

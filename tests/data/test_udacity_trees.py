@@ -140,7 +140,7 @@ def test_what_an_interrupted_attempt_left_of_a_held_session_does_not_come_twice(
     record(tmp_path / "runs" / "friday", 4, first=1000)
     partial = (tmp_path / "datasets" / fingerprint(data)).with_suffix(".incomplete")
     partial.mkdir()
-    monday = udacity.sessions(data)[1]
+    monday = udacity.sessions(data, udacity.find(data))[1]
     assert len(monday.pieces) == 2
     write_part = {"fit": fit_of(data), "rule": rule_of(data), "on_bad": "skip"}
     parts.write_part(partial, 1, 1, monday.piece(1), **write_part)

@@ -25,7 +25,20 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return LABELS
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def find(config: Mapping[str, Any]) -> dict[str, range]:
+    """By split, the seeds of its tracks: `config.data.episodes` for training, those held out."""
+    counts = {
+        "train": config["episodes"],
+        "validation": config["validation_episodes"],
+        "test": config["test_episodes"],
+    }
+    return {
+        split: range(_FIRST_SEED[split], _FIRST_SEED[split] + count)
+        for split, count in counts.items()
+    }
+
+
+def settings(config: Mapping[str, Any], found: Mapping[str, range]) -> dict[str, Any]:
     """What of `config.data` decides the recorded frames: part of the dataset's fingerprint."""
     names = ("episodes", "validation_episodes", "test_episodes", "noise", "action_repeat")
     return {name: config[name] for name in (*names, "max_steps")} | {
@@ -33,13 +46,8 @@ def settings(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def sessions(config: Mapping[str, Any]) -> list[Session]:
-    """One session an episode: `config.data.episodes` for training and those to be held out."""
-    counts = {
-        "train": config["episodes"],
-        "validation": config["validation_episodes"],
-        "test": config["test_episodes"],
-    }
+def sessions(config: Mapping[str, Any], found: Mapping[str, range]) -> list[Session]:
+    """One session a track."""
     return [
         Session(
             name=f"car_racing-{seed}",
@@ -55,8 +63,8 @@ def sessions(config: Mapping[str, Any]) -> list[Session]:
             ],
             content=_content(config, seed),
         )
-        for split, count in counts.items()
-        for seed in range(_FIRST_SEED[split], _FIRST_SEED[split] + count)
+        for split, seeds in found.items()
+        for seed in seeds
     ]
 
 

@@ -11,9 +11,9 @@ of https://github.com/autorope/donkeycar).
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,42 +39,56 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return LABELS
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `config.data` decides the frames: part of the dataset's fingerprint."""
+def find(config: Mapping[str, Any]) -> list[folders.Recording]:
+    """The tubs at or below `config.data.path`.
+
+    Raises:
+      UserError: There is none, or one cannot be read.
+    """
     root = Path(config["path"])
+    manifests = folders.folders_with(config, tub.MANIFEST, images=IMAGES, recorder="the car")
+    found = []
+    for folder in tub.only_tubs(manifests):
+        files = [tub.MANIFEST, *sorted(file.name for file in folder.glob("*.catalog"))]
+        images = folders.files(folder / IMAGES)
+        content = {
+            "sha256": {name: folders.file_digest(folder / name) for name in files},
+            "images_sha256": folders.files_hash(images),
+        }
+        name = folder.relative_to(root).as_posix()
+        found.append(folders.Recording(folder, name, images, content))
+    return found
+
+
+def settings(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> dict[str, Any]:
+    """What of `config.data` decides the frames: part of the dataset's fingerprint."""
     return {
         "reader_version": READER_VERSION,
-        "recordings": [
-            {
-                "tub": folder.relative_to(root).as_posix(),
-                **_content(folder, folders.files(folder / IMAGES)),
-            }
-            for folder in _folders(config)
-        ],
+        "recordings": [{"tub": one.name, **one.content} for one in found],
         "frames_per_second": config["frames_per_second"],
         "split": dict(config["split"]),
         "on_bad": config["on_bad"],
     }
 
 
-def sessions(config: Mapping[str, Any]) -> list[Session]:
+def sessions(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> list[Session]:
     """The sessions of every tub, named by its path below `config.data.path` and their own name.
 
     Raises:
-      UserError: There is no tub, or one cannot be read.
+      UserError: A tub cannot be read.
     """
-    root = Path(config["path"])
-    tubs = _tubs(config)
+    seen: dict[Any, str] = {}
+    tubs = [(one, _rows(one, seen)) for one in found]
     places = (
-        (own.folder / IMAGES, row["image"] or "")
-        for own in tubs
-        for row in folders.row_dicts(own.rows)
+        (one.folder / IMAGES, row["image"] or "")
+        for one, rows in tubs
+        for row in folders.row_dicts(rows)
     )
     size = pictures.first_size(places)
     return [
-        _session(config, root, own._replace(rows=rows), name, size)
-        for own in tubs
-        for name, rows in _by_session(own.rows).items()
+        _session(config, one, name, rows, size)
+        for one, all_rows in tubs
+        for name, rows in _by_session(all_rows).items()
     ]
 
 
@@ -83,52 +97,21 @@ def remedy(split: str) -> str:
     return folders.remedy(split)
 
 
-def _folders(config: Mapping[str, Any]) -> list[Path]:
-    found = folders.folders_with(config, tub.MANIFEST, images=IMAGES, recorder="the car")
-    return tub.only_tubs(found)
+def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
+    """The records of a tub, and what each is a duplicate of."""
+    name, images = recording.name, recording.images
 
+    def key(row: Mapping[str, Any]) -> object | None:
+        # All tubs give their pictures the same names: only times tell them apart.
+        image, time = row["image"], row["timestamp_ms"]
+        if image not in images:
+            return None
+        return image, images[image].size, name if time is None else time
 
-def _content(folder: Path, images: Mapping[str, folders.File]) -> dict[str, Any]:
-    files = [tub.MANIFEST, *sorted(file.name for file in folder.glob("*.catalog"))]
-    return {
-        "sha256": {name: folders.file_digest(folder / name) for name in files},
-        "images_sha256": folders.files_hash(images),
-    }
+    def origin(row: Mapping[str, Any]) -> str:
+        return f"{name}/{row['catalog']}, row {row['row']}".removeprefix("./")
 
-
-class _Tub(NamedTuple):
-    """Of one folder: the records of its tub, and what each is a duplicate of."""
-
-    folder: Path
-    rows: pa.Table
-    content: Mapping[str, Any]
-
-
-def _tubs(config: Mapping[str, Any]) -> list[_Tub]:
-    root = Path(config["path"])
-    seen: dict[Any, str] = {}
-    tubs = []
-    for folder in _folders(config):
-        name = folder.relative_to(root).as_posix()
-        images = folders.files(folder / IMAGES)
-
-        def key(
-            row: Mapping[str, Any],
-            images: Mapping[str, folders.File] = images,
-            name: str = name,
-        ) -> object | None:
-            # All tubs give their pictures the same names: only times tell them apart.
-            image, time = row["image"], row["timestamp_ms"]
-            if image not in images:
-                return None
-            return image, images[image].size, name if time is None else time
-
-        def origin(row: Mapping[str, Any], name: str = name) -> str:
-            return f"{name}/{row['catalog']}, row {row['row']}".removeprefix("./")
-
-        rows = folders.with_origins(tub.read_tub(folder), key=key, origin=origin, seen=seen)
-        tubs.append(_Tub(folder, rows, _content(folder, images)))
-    return tubs
+    return folders.with_origins(tub.read_tub(recording.folder), key=key, origin=origin, seen=seen)
 
 
 def _by_session(rows: pa.Table) -> dict[str | None, pa.Table]:
@@ -146,19 +129,19 @@ def _session_name(tub_name: str, own: str | None) -> str:
 
 def _session(
     config: Mapping[str, Any],
-    root: Path,
-    own: _Tub,
-    session: str | None,
+    recording: folders.Recording,
+    own: str | None,
+    all_rows: pa.Table,
     size: tuple[int, int] | None,
 ) -> Session:
-    folder = own.folder
-    rows = own.rows.filter(pc.invert(own.rows["deleted"]))
-    name = _session_name(folder.relative_to(root).as_posix(), session)
+    folder = recording.folder
+    rows = all_rows.filter(pc.invert(all_rows["deleted"]))
+    name = _session_name(recording.name, own)
     rate = _rate(folder, rows, config["frames_per_second"])
     first = pc.min(rows["index" if rate else "timestamp_ms"]).as_py()
     content = {
         "reader_version": READER_VERSION,
-        **own.content,
+        **recording.content,
         "size": size,
         "rate": rate,
         "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
@@ -173,7 +156,7 @@ def _session(
         place=str(folder),
         start=None if rate or first is None else first / 1000,
         content=json.dumps(content),
-        rows=folders.for_people(own.rows, session=name, hidden=["row", "session"]),
+        rows=folders.for_people(all_rows, session=name, hidden=["row", "session"]),
     )
 
 

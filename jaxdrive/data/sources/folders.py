@@ -81,6 +81,22 @@ class File(NamedTuple):
     readable: bool
 
 
+class Recording(NamedTuple):
+    """A folder with a recording, its pictures unopened.
+
+    Attributes:
+      folder: Where it is.
+      name: Its path below `config.data.path`.
+      images: By name, its pictures.
+      content: Hashes of the log's files, and of names and sizes of the pictures.
+    """
+
+    folder: Path
+    name: str
+    images: Mapping[str, File]
+    content: Mapping[str, Any]
+
+
 def files(folder: Path) -> dict[str, File]:
     """By name, the files in a folder; empty where there is none.
 

@@ -75,8 +75,8 @@ def check_size(name: str, pixels: np.ndarray, size: tuple[int, int] | None) -> N
 def _read(folder: Path, name: str) -> bytes:
     for wait in (*_WAITS, None):
         try:
-            # A path of pathlib's takes as long to make as the file to read.
-            with open(os.path.join(folder, name), "rb") as file:
+            # A path of pathlib's takes as long to make as the file to read; a buffer has no use.
+            with open(os.path.join(folder, name), "rb", buffering=0) as file:
                 return file.read()
         except FileNotFoundError:
             told = f"there is no {folder.name}/{name}"

@@ -40,66 +40,12 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return named
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What of `config.data` decides the frames: part of the dataset's fingerprint."""
-    info = _builder(config).info
-    return {
-        "reader_version": READER_VERSION,
-        "dataset": info.full_name,
-        "splits": {
-            name: [split.num_examples, split.num_bytes] for name, split in info.splits.items()
-        },
-        "features": _features(config),
-        "frames_per_second": config["frames_per_second"],
-        "split": dict(config["split"]),
-        "on_bad": config["on_bad"],
-    }
-
-
-def sessions(config: Mapping[str, Any]) -> list[Session]:
-    """The sessions of every split, or one a split where no feature tells them.
-
-    Splits named train, validation and test are for that, where a dataset has one of the latter two.
+def find(config: Mapping[str, Any]) -> Any:
+    """The builder of the dataset.
 
     Raises:
-      UserError: There is no such dataset, its files are no ArrayRecord, or a feature is not in it.
+      UserError: There is no such dataset, or it is not prepared.
     """
-    info = _builder(config).info
-    _check_features(config, info.features)
-    decided = bool({"validation", "test"} & set(info.splits))
-    found = []
-    for split in info.splits:
-        for name, records in _by_session(config, split).items():
-            found.append(
-                Session(
-                    name=name,
-                    split=split if decided and split in SPLITS else None,
-                    pieces=[
-                        functools.partial(_read, dict(config), split, piece, first=records[0])
-                        for piece in _pieces(records)
-                    ],
-                    place=f"{info.full_name}, split {split}",
-                    content=json.dumps(settings(config), sort_keys=True),
-                )
-            )
-    return found
-
-
-def remedy(split: str) -> str:
-    """What to do where a dataset of this source has no frames of `split`."""
-    return folders.remedy(split)
-
-
-def _features(config: Mapping[str, Any]) -> dict[str, str]:
-    """By what they are, the features to read: "label/..." for labels."""
-    mapping = config["tfds"]
-    features = {f"label/{name}": mapping["labels"][name] for name in labels(config)}
-    return features | {
-        name: mapping[name] for name in ("image", "session", "time", "camera") if mapping[name]
-    }
-
-
-def _builder(config: Mapping[str, Any]) -> Any:
     import tensorflow_datasets as tfds
 
     name = config["source"].removeprefix(PREFIX)
@@ -121,11 +67,69 @@ def _builder(config: Mapping[str, Any]) -> Any:
     return builder
 
 
+def settings(config: Mapping[str, Any], found: Any) -> dict[str, Any]:
+    """What of `config.data` decides the frames: part of the dataset's fingerprint."""
+    info = found.info
+    return {
+        "reader_version": READER_VERSION,
+        "dataset": info.full_name,
+        "splits": {
+            name: [split.num_examples, split.num_bytes] for name, split in info.splits.items()
+        },
+        "features": _features(config),
+        "frames_per_second": config["frames_per_second"],
+        "split": dict(config["split"]),
+        "on_bad": config["on_bad"],
+    }
+
+
+def sessions(config: Mapping[str, Any], found: Any) -> list[Session]:
+    """The sessions of every split, or one a split where no feature tells them.
+
+    Splits named train, validation and test are for that, where a dataset has one of the latter two.
+
+    Raises:
+      UserError: Its files are no ArrayRecord, or a feature is not in it.
+    """
+    info = found.info
+    _check_features(config, info.features)
+    content = json.dumps(settings(config, found), sort_keys=True)
+    decided = bool({"validation", "test"} & set(info.splits))
+    return [
+        Session(
+            name=name,
+            split=split if decided and split in SPLITS else None,
+            pieces=[
+                functools.partial(_read, dict(config), split, piece, first=records[0])
+                for piece in _pieces(records)
+            ],
+            place=f"{info.full_name}, split {split}",
+            content=content,
+        )
+        for split in info.splits
+        for name, records in _by_session(config, split).items()
+    ]
+
+
+def remedy(split: str) -> str:
+    """What to do where a dataset of this source has no frames of `split`."""
+    return folders.remedy(split)
+
+
+def _features(config: Mapping[str, Any]) -> dict[str, str]:
+    """By what they are, the features to read: "label/..." for labels."""
+    mapping = config["tfds"]
+    features = {f"label/{name}": mapping["labels"][name] for name in labels(config)}
+    return features | {
+        name: mapping[name] for name in ("image", "session", "time", "camera") if mapping[name]
+    }
+
+
 def _data_source(config: Mapping[str, Any], split: str, *, only: Sequence[str]) -> Any:
     """Random access to the examples of a split; features other than `only` are not decoded."""
     import tensorflow_datasets as tfds
 
-    builder = _builder(config)
+    builder = find(config)
     wanted = {"/".join(_words(feature)) for feature in only}
     decoders: dict[str, Any] = {}
     for name in _names(builder.info.features):
@@ -170,7 +174,7 @@ def _names(features: Any, prefix: str = "") -> Iterator[str]:
 
 def _by_session(config: Mapping[str, Any], split: str) -> dict[str, np.ndarray]:
     """By name, the records of every session of a split, in their order."""
-    count = _builder(config).info.splits[split].num_examples
+    count = find(config).info.splits[split].num_examples
     feature = config["tfds"]["session"]
     if not feature:
         return {split: np.arange(count)}

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -40,43 +40,55 @@ def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     return LABELS
 
 
-def settings(config: Mapping[str, Any]) -> dict[str, Any]:
+def find(config: Mapping[str, Any]) -> list[folders.Recording]:
+    """The folders with a log at or below `config.data.path`.
+
+    Raises:
+      UserError: There is none, or one cannot be read.
+    """
+    root = Path(config["path"])
+    found = []
+    for folder in folders.folders_with(config, LOG, images=IMAGES, recorder="the simulator"):
+        images = folders.files(folder / IMAGES)
+        content = {
+            "log_sha256": folders.file_digest(folder / LOG),
+            "images_sha256": folders.files_hash(images),
+        }
+        name = folder.relative_to(root).as_posix()
+        found.append(folders.Recording(folder, name, images, content))
+    return found
+
+
+def settings(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> dict[str, Any]:
     """What of `config.data` decides the frames: part of the dataset's fingerprint.
 
     Recordings count by what they hold, not by where they are: the logs' bytes, and names and sizes
     of the pictures, so that a mended recording is read anew and a moved one is not.
     """
-    root = Path(config["path"])
     return {
         "reader_version": READER_VERSION,
-        "recordings": [
-            {
-                "session": folder.relative_to(root).as_posix(),
-                **_content(folder, folders.files(folder / IMAGES)),
-            }
-            for folder in _folders(config)
-        ],
+        "recordings": [{"session": one.name, **one.content} for one in found],
         "split": dict(config["split"]),
         "on_bad": config["on_bad"],
     }
 
 
-def sessions(config: Mapping[str, Any]) -> list[Session]:
+def sessions(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> list[Session]:
     """One session a folder with a log, named by its path below `config.data.path`.
 
     Raises:
-      UserError: There is no recording, or a log cannot be read.
+      UserError: A log cannot be read.
     """
-    root = Path(config["path"])
-    logs = _logs(config)
+    seen: dict[Any, str] = {}
+    logs = [(one, _rows(one, seen)) for one in found]
     places = (
-        (log.folder / IMAGES, _file_name(row[camera] or ""))
-        for log in logs
-        for row in folders.row_dicts(log.rows)
+        (one.folder / IMAGES, _file_name(row[camera] or ""))
+        for one, rows in logs
+        for row in folders.row_dicts(rows)
         for camera in CAMERAS
     )
     size = pictures.first_size(places)
-    return [_session(root, log, size) for log in logs]
+    return [_session(one, rows, size) for one, rows in logs]
 
 
 def remedy(split: str) -> str:
@@ -84,75 +96,44 @@ def remedy(split: str) -> str:
     return folders.remedy(split)
 
 
-def _folders(config: Mapping[str, Any]) -> list[Path]:
-    return folders.folders_with(config, LOG, images=IMAGES, recorder="the simulator")
+def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
+    """The rows of a log, with their origins and moments and what was `seen` before."""
+    images = recording.images
+    log = (Path(recording.name) / LOG).as_posix()
+
+    def key(row: Mapping[str, Any]) -> object | None:
+        # A name says the millisecond, so two pictures of one name and size are one picture; where
+        # the file is missing, that is what is wrong with the row.
+        name = _file_name(row["center"] or "")
+        return (name, images[name].size) if name in images else None
+
+    def origin(row: Mapping[str, Any]) -> str:
+        return f"{log}, row {row['row']}"
+
+    rows = folders.with_origins(read_log(recording.folder / LOG), key=key, origin=origin, seen=seen)
+    names = zip(*(rows[camera].to_pylist() for camera in CAMERAS), strict=True)
+    return rows.append_column("moment", pa.array([_moment(row) for row in names], pa.int64()))
 
 
-def _content(folder: Path, images: Mapping[str, folders.File]) -> dict[str, str]:
-    return {
-        "log_sha256": folders.file_digest(folder / LOG),
-        "images_sha256": folders.files_hash(images),
-    }
-
-
-def _log_name(root: Path, folder: Path) -> str:
-    return (folder / LOG).relative_to(root).as_posix()
-
-
-class _Log(NamedTuple):
-    """Of one folder: the rows of its log, with origins and moments and what was seen before."""
-
-    folder: Path
-    rows: pa.Table
-    content: Mapping[str, str]
-
-
-def _logs(config: Mapping[str, Any]) -> list[_Log]:
-    root = Path(config["path"])
-    seen: dict[Any, str] = {}
-    logs = []
-    for folder in _folders(config):
-        images = folders.files(folder / IMAGES)
-
-        def key(
-            row: Mapping[str, Any], images: Mapping[str, folders.File] = images
-        ) -> object | None:
-            # A name says the millisecond, so two pictures of one name and size are one picture;
-            # where the file is missing, that is what is wrong with the row.
-            name = _file_name(row["center"] or "")
-            return (name, images[name].size) if name in images else None
-
-        def origin(row: Mapping[str, Any], log: str = _log_name(root, folder)) -> str:
-            return f"{log}, row {row['row']}"
-
-        rows = folders.with_origins(read_log(folder / LOG), key=key, origin=origin, seen=seen)
-        names = zip(*(rows[camera].to_pylist() for camera in CAMERAS), strict=True)
-        moments = pa.array([_moment(row) for row in names], pa.int64())
-        rows = rows.append_column("moment", moments)
-        logs.append(_Log(folder, rows, _content(folder, images)))
-    return logs
-
-
-def _session(root: Path, log: _Log, size: tuple[int, int] | None) -> Session:
-    name = log.folder.relative_to(root).as_posix()
-    start = pc.min(log.rows["moment"]).as_py()
+def _session(recording: folders.Recording, rows: pa.Table, size: tuple[int, int] | None) -> Session:
+    start = pc.min(rows["moment"]).as_py()
     content = {
         "reader_version": READER_VERSION,
-        **log.content,
+        **recording.content,
         "size": size,
-        "seen_in": log.rows[folders.SEEN_IN].drop_null().to_pylist(),
+        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
     }
     return Session(
-        name=name,
+        name=recording.name,
         split=None,
         pieces=[
-            functools.partial(_read, log.folder, piece, start=start, size=size)
-            for piece in folders.pieces(log.rows)
+            functools.partial(_read, recording.folder, piece, start=start, size=size)
+            for piece in folders.pieces(rows)
         ],
-        place=str(log.folder),
+        place=str(recording.folder),
         start=None if start is None else start / 1000,
         content=json.dumps(content),
-        rows=folders.for_people(log.rows, session=name, hidden=["row", "moment"]),
+        rows=folders.for_people(rows, session=recording.name, hidden=["row", "moment"]),
     )
 
 
