@@ -3,13 +3,20 @@
 Takes a recording of the Udacity simulator, several times under other dates so that it is long
 enough, and prepares it: reading, decoding, fitting, writing shards, hashing them. The loop decodes
 the same pictures, cuts and resizes them alike, and writes nothing. Both take turns; prints frames a
-second, their ratio, and the most memory that preparing took, all its processes together.
+second, their ratio, how long writing as many bytes takes by itself, and the most memory that
+preparing took, all its processes together.
+
+A virtual machine may give memory that is free back to its host, and then every page of a new file
+costs a visit there, several times what writing it does. With --fill-memory free memory is filled
+with cached files first, as it is on a machine that has been in use for a while; that takes as much
+room on the disk.
 
 Command:
-  python -m benchmarks.prepare --recording=DIR --copies=5 --rounds=3
+  python -m benchmarks.prepare --recording=DIR --copies=10 --rounds=3 [--fill-memory]
 """
 
 import argparse
+import functools
 import os
 import shutil
 import statistics
@@ -30,6 +37,9 @@ if TYPE_CHECKING:
 # Workers import this file as well, so what they do not need is imported where it is used.
 IMAGES, LOG = "IMG", "driving_log.csv"
 _YEAR = 2019
+_CHUNK = bytes(1 << 26)
+# Bytes of memory that are left free where it is filled.
+_FREE = 1 << 30
 # How pictures of 160 x 320 are fitted: the whole of them to the sizes of two networks, and what the
 # configuration of PilotNet leaves of them.
 SETTINGS = {
@@ -65,6 +75,21 @@ def plain_loop(pictures: list[Path], fit: "Fit") -> None:
         image = cv2.cvtColor(cv2.imread(str(picture)), cv2.COLOR_BGR2RGB)
         kept = image[fit.crop_top : image.shape[0] - fit.crop_bottom]
         cv2.resize(kept, (fit.width, fit.height), interpolation=cv2.INTER_AREA)
+
+
+def write_alone(folder: Path, size: int) -> None:
+    """Writes a file of zeros."""
+    with (folder / "zeros").open("wb", buffering=0) as file:
+        for _ in range(size // len(_CHUNK)):
+            file.write(_CHUNK)
+
+
+def fill_memory(folder: Path) -> None:
+    """Writes files until hardly any memory is free; they stay in memory until it is needed."""
+    with (folder / "filling").open("ab", buffering=0) as file:
+        while psutil.virtual_memory().free > _FREE:
+            file.write(_CHUNK)
+        os.fsync(file.fileno())
 
 
 @contextmanager
@@ -107,38 +132,48 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=None, help="a folder on the same disk")
     parser.add_argument("--copies", type=int, default=5)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fill-memory", action="store_true", help="with cached files")
     arguments = parser.parse_args()
     from configs import udacity
 
     recorded = udacity.get_config().data.to_dict()
     with tempfile.TemporaryDirectory(dir=arguments.scratch) as scratch:
-        recordings = Path(scratch) / "recordings"
+        folder = Path(scratch)
+        recordings = folder / "recordings"
         pictures = long_recording(arguments.recording.resolve(), recordings, arguments.copies)
         print(f"{len(pictures):,} pictures, {os.cpu_count()} cores")
-        datasets = Path(scratch) / "datasets"
         for name, fit in SETTINGS.items():
-            data = recorded | fit | {"path": str(recordings), "dir": str(datasets)}
-            measure(name, data, pictures, rounds=arguments.rounds)
+            if arguments.fill_memory:
+                fill_memory(folder)
+            data = recorded | fit | {"path": str(recordings)}
+            measure(name, data, pictures, folder / "datasets", rounds=arguments.rounds)
 
 
-def measure(name: str, data: dict[str, Any], pictures: list[Path], *, rounds: int) -> None:
+def measure(
+    name: str, data: dict[str, Any], pictures: list[Path], folder: Path, *, rounds: int
+) -> None:
     """Times the loop and `prepare` in turns and prints what was found."""
     from jaxdrive.data.prepare import fit_of, prepare
 
     # In a round of its own, since looking takes time.
     with peak_memory() as most:
-        prepare(data)
-    shutil.rmtree(data["dir"])
+        made = prepare(data | {"dir": str(folder / "first")})
     ratios, loops, ours = [], [], []
-    for _ in range(rounds):
+    for turn in range(rounds):
         loops.append(len(pictures) / seconds_of(lambda: plain_loop(pictures, fit_of(data))))
-        ours.append(len(pictures) / seconds_of(lambda: prepare(data)))
-        shutil.rmtree(data["dir"])
+        # Nothing is removed between the rounds: memory would be free again.
+        settings = data | {"dir": str(folder / str(turn))}
+        ours.append(len(pictures) / seconds_of(functools.partial(prepare, settings)))
         ratios.append(ours[-1] / loops[-1])
+    size = sum(shard["bytes"] for shard in made.manifest["shards"])
+    writing = seconds_of(lambda: write_alone(folder, size))
+    shutil.rmtree(folder)
     print(
         f"{name}: loop {statistics.median(loops):,.0f} frames/s, prepare"
         f" {statistics.median(ours):,.0f} frames/s, median ratio {statistics.median(ratios):.2f}"
-        f" ({min(ratios):.2f} to {max(ratios):.2f}), at most {most[0] / 1e6:,.0f} MB"
+        f" ({min(ratios):.2f} to {max(ratios):.2f}); writing {size / 1e9:.1f} GB alone"
+        f" {writing:.1f} s of {len(pictures) / statistics.median(ours):.1f} s on one core; at most"
+        f" {most[0] / 1e6:,.0f} MB"
     )
 
 
