@@ -1,7 +1,8 @@
 """Whether there are labels for the heads to learn, and whether all of them lie in a bin.
 
 Looked at before training: a label out of range would be cut off at its end in silence, and one that
-is no number would spoil every update it is drawn in.
+is no number would spoil every update it is drawn in. Recordings that are only evaluated may hold
+such labels, of which is told.
 """
 
 from collections.abc import Collection, Mapping
@@ -50,7 +51,20 @@ def check_values(heads: Mapping[str, Head], dataset: Dataset) -> None:
     Raises:
       UserError: One does not, or is no number; the text names head, count, value and frame.
     """
-    ids = np.flatnonzero(dataset.splits != GAP)
+    for name, told in beyond_bins(heads, dataset, np.flatnonzero(dataset.splits != GAP)).items():
+        raise UserError(
+            f"config.heads.{name} has {told}, which is low and high times scale. Raise"
+            f" config.heads.{name}.scale, or widen low, high and bins"
+        )
+
+
+def beyond_bins(heads: Mapping[str, Head], dataset: Dataset, ids: np.ndarray) -> dict[str, str]:
+    """What is said of the heads for which some labels of the records `ids` lie in no bin.
+
+    Returns:
+      By head name "no bin for ...": how many labels, the farthest and its frame, the bins' ends.
+    """
+    told = {}
     for name, head in heads.items():
         labels = dataset.labels[head.label][ids]
         targets = labels.astype(np.float64) / head.scale
@@ -58,10 +72,9 @@ def check_values(heads: Mapping[str, Head], dataset: Dataset) -> None:
         wrong = np.flatnonzero(~(beyond <= _ROUNDING * (head.high - head.low)))
         if len(wrong):
             worst = wrong[np.argmax(np.nan_to_num(beyond[wrong], nan=np.inf))]
-            raise UserError(
-                f"config.heads.{name} has no bin for {len(wrong):,} of {len(ids):,} labels"
-                f" {head.label!r}, such as {labels[worst]:.6g} ({dataset.origins[ids[worst]]}): its"
-                f" bins go from {head.low * head.scale:.6g} to {head.high * head.scale:.6g}, which"
-                f" is low and high times scale. Raise config.heads.{name}.scale, or widen low, high"
-                " and bins"
+            told[name] = (
+                f"no bin for {len(wrong):,} of {len(ids):,} labels {head.label!r}, such as"
+                f" {labels[worst]:.6g} ({dataset.origins[ids[worst]]}): its bins go from"
+                f" {head.low * head.scale:.6g} to {head.high * head.scale:.6g}"
             )
+    return told

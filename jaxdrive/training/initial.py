@@ -5,7 +5,8 @@ of this.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -18,6 +19,9 @@ from jaxdrive.models import weights
 from jaxdrive.training import checkpoint
 from jaxdrive.training.parts import Network
 from jaxdrive.training.state import TrainState
+
+# Fields of a head that say what the numbers mean which it puts out.
+_MEANING = ("label", "kind", "scale", "low", "high", "bins")
 
 
 def read_initial(config: Mapping[str, Any], network: Network) -> weights.Chosen | None:
@@ -36,8 +40,9 @@ def read_initial(config: Mapping[str, Any], network: Network) -> weights.Chosen 
     where = str(path)
     if not path.exists():
         raise UserError(f"config.init_from={where}: there is no such file or folder")
+    heads: Mapping[str, Any] = {}
     if path.is_dir():
-        step, found = _of_run(path, network)
+        step, found, heads = _of_run(path, network)
         where = f"checkpoint {step} of {path}"
     elif config["model"]["backbone"] != "xception":
         raise UserError(
@@ -53,11 +58,15 @@ def read_initial(config: Mapping[str, Any], network: Network) -> weights.Chosen 
     }
     chosen = weights.choose(found, wanted, part=config["init_part"], where=where)
     logger.info("%s", "\n".join(weights.describe(chosen)))
+    for told in _other_meanings(config["heads"], heads, chosen.loaded):
+        logger.warning("%s", told)
     return chosen
 
 
-def _of_run(workdir: epath.Path, network: Network) -> tuple[int, dict[str, np.ndarray]]:
-    """The step of a run's best checkpoint, and its weights by name."""
+def _of_run(
+    workdir: epath.Path, network: Network
+) -> tuple[int, dict[str, np.ndarray], Mapping[str, Any]]:
+    """The step of a run's best checkpoint, its weights by name, and its configuration's heads."""
     if not (workdir / checkpoint.FOLDER).exists():
         raise UserError(
             f"config.init_from={workdir} is a folder without checkpoints: name the --workdir of a"
@@ -67,7 +76,28 @@ def _of_run(workdir: epath.Path, network: Network) -> tuple[int, dict[str, np.nd
         step = checkpoint.choose_step(manager, None)
         sharding = network.partition.state_sharding
         variables = jax.device_get(checkpoint.restore_any_model(manager, step, sharding))
-    return step, weights.names_of(*variables)
+        meta = checkpoint.read_meta(manager) or {}
+    return step, weights.names_of(*variables), meta.get("config", {}).get("heads", {})
+
+
+def _other_meanings(
+    heads: Mapping[str, Any], theirs: Mapping[str, Any], loaded: Collection[str]
+) -> Iterator[str]:
+    """What is said of the heads whose outputs meant something else where their weights are from."""
+    for name in sorted(heads.keys() & theirs.keys()):
+        if not any(weight.startswith(f"{name}_output/") for weight in loaded):
+            continue
+        here = json.loads(json.dumps(heads[name]))
+        other = [
+            f"{field} {theirs[name][field]!r}, here {here[field]!r}"
+            for field in _MEANING
+            if field in theirs[name] and theirs[name][field] != here[field]
+        ]
+        if other:
+            yield (
+                f"Head {name} was trained with {' and '.join(other)}: its first predictions are of"
+                " that"
+            )
 
 
 def with_initial(state: TrainState, chosen: weights.Chosen) -> TrainState:

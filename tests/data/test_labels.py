@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from jaxdrive.data.labels import check_names, check_values
+from jaxdrive.data.labels import beyond_bins, check_names, check_values
 from jaxdrive.data.split import GAP
 from jaxdrive.errors import UserError
 from tests.data import tiny
@@ -52,6 +52,15 @@ def test_all_of_them_are_counted_and_the_farthest_is_shown(small):
     told = rf"{count} of {len(labels)} labels 'steering', such as -?0\.6 \("
     with pytest.raises(UserError, match=told):
         check_values(tiny.HEADS, small.dataset)
+
+
+def test_of_frames_that_do_not_count_nothing_is_told(small):
+    dataset = with_label(small.dataset, 3, 7.0)
+    (told,) = beyond_bins(tiny.HEADS, dataset, np.array([2, 3])).items()
+    assert told[0] == "steering"
+    assert told[1].startswith("no bin for 1 of 2 labels 'steering', such as 7 (")
+    assert not beyond_bins({"throttle": tiny.HEADS["throttle"]}, dataset, np.array([2, 3]))
+    assert not beyond_bins(tiny.HEADS, with_label(small.dataset, 2, 0.0), np.array([2]))
 
 
 def test_a_label_that_is_not_there_is_named_with_those_that_are():

@@ -46,6 +46,18 @@ def test_a_run_starts_from_the_backbone_of_another(trained, launch, tmp_path):
     assert told[0] == f"Weights from checkpoint {best} of {trained}:"
 
 
+def test_heads_that_meant_something_else_are_told(trained, launch, tmp_path):
+    fields = STILL | {"init_from": trained, "init_part": "all"}
+    other = {"heads.throttle.scale": 2.0, "heads.brake.label": "throttle", "heads.brake.scale": 1.0}
+    done = launch("train", workdir=tmp_path, **fields | other)
+    assert done.returncode == 0, done.stderr
+    told = [line for line in done.stdout.splitlines() if "was trained with" in line]
+    # Steering means what it meant.
+    assert len(told) == 2
+    assert "brake was trained with label 'brake', here 'throttle' and scale 0.8," in told[0]
+    assert "Head throttle was trained with scale 1.0, here 2.0: its first" in told[1]
+
+
 def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tmp_path):
     fields = {"data.dir": tmp_path / "datasets", "init_from": trained}
     done = launch("train", workdir=tmp_path / "run", **fields | {"model.channels": "(4,8,9)"})
