@@ -1,7 +1,7 @@
 """How near in time the nearest training frame is to every held-out one: a split that leaks shows.
 
-Neighbouring frames are near copies. Blocks of a session keep their gap by `split.py`; but sessions
-may follow each other without a break (a recording cut into folders), or overlap.
+Neighbouring frames are near copies. Blocks keep their gap by `split.py`; but whole sessions may
+follow each other without a break (a recording cut into folders), or overlap.
 """
 
 import numpy as np
@@ -80,7 +80,8 @@ def leak(dataset: Dataset, nearest: dict[str, np.ndarray], *, gap_seconds: float
             f"the split leaks: {near.sum():,} of {len(near):,} {split} frames are nearer than"
             f" config.data.split.gap_seconds={gap_seconds:g} to a training frame; the nearest,"
             f" {seconds.min():.3g} s away, is that of {dataset.origins[record]} in session"
-            f" {dataset.sessions[record]}. Sessions that follow each other without a break belong"
-            " into one folder; where they may leak, set config.data.split.gap_seconds=0"
+            f" {dataset.sessions[record]}. Split by blocks of time"
+            " (config.data.split.block_seconds above 0) what follows without a break, or put it into"
+            " one folder; where it may leak, set config.data.split.gap_seconds=0"
         )
     return ""

@@ -2,9 +2,11 @@
 
 Neighbouring frames are near copies of each other, so a split by frame would test on what was
 trained on. Sessions go to one split whole; or, since a long recording is one session, in blocks of
-time, with a gap between blocks of different splits. A hash of the session's name, and of the
-block's number, decides, so what is recorded later never moves an earlier frame. Frames are split
-before there are views of them (`views.py`), so no frame is in two splits in another view.
+time, with a gap between blocks of different splits. A hash decides: of the moment when the session
+began, or of the block's number on the clock that all sessions share; where nothing tells the time,
+of the session's name. So what is recorded later never moves an earlier frame, nor does another
+name, a copy, or a recording that is cut into several. Frames are split before there are views of
+them (`views.py`), so no frame is in two splits in another view.
 """
 
 import dataclasses
@@ -26,7 +28,7 @@ class SplitRule:
     """How sessions are split that do not know their split.
 
     Attributes:
-      block_seconds: Length of a block of session time; 0 = whole sessions.
+      block_seconds: Length of a block of time; 0 = whole sessions.
       gap_seconds: Frames nearer than this to a block of another split are in no split.
       validation: Share of blocks for validation.
       test: Share of blocks for the final test.
@@ -54,19 +56,23 @@ def split_of(session: Session, time: float, rule: SplitRule) -> str:
     if session.split is not None:
         return session.split
     if not rule.block_seconds:
-        return _drawn(session.name, rule)
+        began = session.name if session.start is None else f"began {session.start:.3f}"
+        return _drawn(began, rule)
+    clock, moment = "", time
+    if session.start is None:
+        clock = f"{session.name}, "
+    else:
+        # To the millisecond: a recording that is cut has another start, and rounds otherwise.
+        moment = round(session.start + time, 3)
     first, block, last = (
-        math.floor((time + shift) / rule.block_seconds)
+        math.floor((moment + shift) / rule.block_seconds)
         for shift in (-rule.gap_seconds, 0.0, rule.gap_seconds)
     )
-    split = _block_split(session, block, rule)
-    # Before the first block there is nothing to keep away from.
-    near = range(max(first, 0), last + 1)
-    return split if all(_block_split(session, b, rule) == split for b in near) else GAP
-
-
-def _block_split(session: Session, block: int, rule: SplitRule) -> str:
-    return _drawn(f"{session.name}, block {block}", rule)
+    if session.start is None:
+        # Before the first block there is nothing to keep away from.
+        first = max(first, 0)
+    drawn = {b: _drawn(f"{clock}block {b}", rule) for b in range(first, last + 1)}
+    return drawn[block] if len(set(drawn.values())) == 1 else GAP
 
 
 @functools.cache

@@ -25,7 +25,7 @@ from jaxdrive.data.sources import folders, pictures, tub
 from jaxdrive.logs import logger
 
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
-READER_VERSION = 1
+READER_VERSION = 2
 
 IMAGES = "images"
 LABELS = ("steering", "throttle", "brake")

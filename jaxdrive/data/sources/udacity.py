@@ -26,7 +26,7 @@ from jaxdrive.data.sources import folders, pictures
 from jaxdrive.data.sources.udacity_log import CAMERAS, COLUMNS, LABELS, read_log
 
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
-READER_VERSION = 2
+READER_VERSION = 3
 
 LOG = "driving_log.csv"
 IMAGES = "IMG"
