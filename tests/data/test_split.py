@@ -19,12 +19,20 @@ rules = st.builds(
 times = st.lists(st.floats(0, 500), min_size=1, max_size=60).map(sorted)
 
 
-def session(name: str, split: str | None = None) -> Session:
-    return Session(name, split, lambda: iter(()))
+def session(name: str, split: str | None = None, start: float | None = None) -> Session:
+    return Session(name, split, (), start=start)
 
 
-def splits_of(name: str, moments, rule: SplitRule) -> np.ndarray:
-    return np.array([split_of(session(name), time, rule) for time in moments])
+def splits_of(name: str, moments, rule: SplitRule, start: float | None = None) -> np.ndarray:
+    return np.array([split_of(session(name, start=start), time, rule) for time in moments])
+
+
+def assert_apart(moments, found, rule: SplitRule):
+    for split in SPLITS:
+        for other in set(SPLITS) - {split}:
+            here, there = (np.array(moments)[found == s] for s in (split, other))
+            # A rounding error is no leak.
+            assert not (np.abs(here[:, None] - there) < rule.gap_seconds - 1e-6).any()
 
 
 @given(st.text(max_size=5), times, rules)
@@ -32,11 +40,25 @@ def splits_of(name: str, moments, rule: SplitRule) -> np.ndarray:
 def test_frames_of_different_splits_are_a_gap_apart(name, moments, rule):
     found = splits_of(name, moments, rule)
     assert set(found) <= {*SPLITS, GAP}
-    for split in SPLITS:
-        for other in set(SPLITS) - {split}:
-            here, there = (np.array(moments)[found == s] for s in (split, other))
-            # A rounding error is no leak.
-            assert not (np.abs(here[:, None] - there) < rule.gap_seconds - 1e-9).any()
+    assert_apart(moments, found, rule)
+
+
+milliseconds = st.lists(st.integers(0, 500_000), min_size=1, max_size=60).map(sorted)
+
+
+@given(st.integers(0, 2 * 10**12), milliseconds, st.integers(0, 59), rules)
+@settings(max_examples=200, deadline=None)
+def test_where_the_time_is_known_names_copies_and_cuts_move_nothing(start, moments, cut, rule):
+    cut = moments[min(cut, len(moments) - 1)]
+    whole = splits_of("monday", np.array(moments) / 1000, rule, start=start / 1000)
+    # A copy, and what is left of it from some moment on.
+    assert (splits_of("copy", np.array(moments) / 1000, rule, start=start / 1000) == whole).all()
+    rest = [moment for moment in moments if moment >= cut]
+    found = splits_of("rest", (np.array(rest) - cut) / 1000, rule, start=(start + cut) / 1000)
+    assert (found == whole[-len(rest) :]).all()
+    assert_apart(np.array(moments) / 1000, whole, rule)
+    entire = SplitRule(0.0, rule.gap_seconds, rule.validation, rule.test)
+    assert splits_of("a", [1.0], entire, start=5.0) == splits_of("b", [2.0], entire, start=5.0)
 
 
 @given(st.text(max_size=5), times, rules)
@@ -85,3 +107,7 @@ def test_where_frames_go_is_fixed_for_good():
     letters = {"train": "r", "validation": "v", "test": "t", GAP: "-"}
     told = "".join(letters[split] for split in found)
     assert told == "rrrr--ttt--vvv--rrrrrrrrrrrrr--ttt--rrr--ttt--rrr--ttttttttt"
+    found = splits_of(".", np.arange(0.5, 60), rule, start=1550377012.0).tolist()
+    assert "".join(letters[split] for split in found) == (
+        "rrrrrrr--vvvvvvvv--rrrrrrrr--ttt--rrrrrrrrrrrrrrrrrr--vvv--r"
+    )

@@ -125,6 +125,32 @@ def test_a_run_that_is_added_is_read_alone_and_moves_no_frame(tmp_path):
     assert first.manifest == open_dataset(first.path).manifest
 
 
+def test_a_copy_that_comes_before_the_original_moves_no_frame(tmp_path):
+    split = {"block_seconds": 0.5, "gap_seconds": 0.1, "validation": 0.3, "test": 0.3}
+    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"), split=split)
+    log = record(tmp_path / "runs" / "monday", 150)
+
+    def splits():
+        """By moment and camera, the split of every frame."""
+        dataset = prepare(data)
+        starts = {held["name"]: held["start"] for held in dataset.manifest["sessions"]}
+        moments = [
+            (round(starts[name] + time, 3), camera)
+            for name, time, camera in zip(
+                dataset.sessions, dataset.times, dataset.cameras, strict=True
+            )
+        ]
+        return dict(zip(moments, dataset.splits, strict=True)), set(dataset.sessions)
+
+    before, _ = splits()
+    assert len(set(before.values())) == 4
+    shutil.copytree(tmp_path / "runs" / "monday", tmp_path / "runs" / "a copy")
+    write_log(tmp_path / "runs" / "a copy", log[25:45])
+    after, sessions = splits()
+    assert sessions == {"a copy", "monday"}
+    assert after == before
+
+
 def test_a_size_is_the_recording_s_not_the_session_s(recorded, tmp_path):
     shutil.copytree(recorded, tmp_path / "in" / "a")
     record(tmp_path / "in" / "b", 3, size=(64, 32), first=100)
