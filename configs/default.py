@@ -26,8 +26,8 @@ def get_config() -> ConfigDict:
     # "own": a head learns from its own batch alone. "all": every head learns from every image.
     # "auto": "own" for none and v2, "all" for v1, v3 and v4.
     config.supervise = "auto"
-    # "one": one pass over all heads' batches. "separate": one after the other, same numbers. "auto":
-    # the faster one on this platform.
+    # "one": one pass over all heads' batches. "separate": one after the other, same numbers.
+    # "auto": the faster one on this platform.
     config.passes = "auto"
     # "shard_map", or "pmap" (one process).
     config.partition = "shard_map"
