@@ -17,7 +17,7 @@ from jax.experimental import multihost_utils
 from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.data.labels import beyond_bins, check_names, check_values
+from jaxdrive.data.labels import check_names, check_values
 from jaxdrive.data.nearness import leak, nearest_training
 from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
@@ -30,7 +30,6 @@ from jaxdrive.evaluation import compare as comparison
 from jaxdrive.evaluation import inspect as inspection
 from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
-from jaxdrive.heads import heads_from_config
 from jaxdrive.logs import logger
 from jaxdrive.models import overview
 from jaxdrive.models.weights import describe
@@ -169,9 +168,8 @@ def _evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: s
     with workdirs.timed(workdir, "evaluate"):
         result = offline.evaluate(config, workdir, dataset, step=step, split=split)
     _show(offline.table(result))
-    ids = dataset.driving_ids(split)
-    for name, told in beyond_bins(heads_from_config(config["heads"]), dataset, ids).items():
-        logger.warning("Head %s has %s. They count as the nearer end", name, told)
+    for remark in offline.remarks(config, dataset, result):
+        logger.warning("%s", remark)
     _write(workdir, offline.FILE, result)
 
 

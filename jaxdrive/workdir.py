@@ -153,7 +153,14 @@ def check_same_run(
     }
     if meta["dataset_fingerprint"] != fingerprint:
         of_data = {name: v for name, v in changes.items() if name.startswith("data.")}
-        fixed |= of_data or {"dataset": (meta["dataset_fingerprint"], fingerprint)}
+        fixed |= of_data or fixed or {"dataset": (meta["dataset_fingerprint"], fingerprint)}
+    if "dataset" in fixed:
+        folder = f"{now['data.dir']}/{meta['dataset_fingerprint']}"
+        raise UserError(
+            f"{workdir} holds a run of other data: the recordings have changed since, or another"
+            f" jaxdrive reads them. To go on with the dataset that it began with, say"
+            f" --config.data.prepared={folder}; else use another --workdir for a new run"
+        )
     if fixed:
         told = "\n".join(f"  {name}: {a!r} there, {b!r} now" for name, (a, b) in fixed.items())
         raise UserError(

@@ -119,8 +119,9 @@ def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
     with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
         workdirs.check_same_run(workdir, changed(data__episodes=30), "data-2", META)
     # Nothing changed in the configuration, but what is found under its path.
-    with pytest.raises(UserError, match=r"dataset: 'data-1' there, 'data-2' now"):
-        workdirs.check_same_run(workdir, CONFIG, "data-2", META)
+    for same in (CONFIG, changed(num_steps=7)):
+        with pytest.raises(UserError, match=r"of other data: .*\.prepared=\S+/data-1; else"):
+            workdirs.check_same_run(workdir, same, "data-2", META)
 
 
 def test_the_configuration_is_kept_as_it_is(workdir):

@@ -10,6 +10,8 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from jaxdrive.data.frames import BadRow, Frame, Session
 from jaxdrive.errors import UserError
 
@@ -17,8 +19,9 @@ NO_NUMBER = "label is no number"
 OUT_OF_RANGE = "label out of range"
 DUPLICATE = "duplicate"
 
-# What labels mean in every recording; others only have to be finite.
+# What labels mean in every recording; others only have to be finite, as float32 too.
 _RANGES = {"steering": (-1.0, 1.0), "throttle": (0.0, 1.0), "brake": (0.0, 1.0)}
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class BadRowError(Exception):
@@ -56,7 +59,7 @@ def sift(session: Session, found: list[BadRow], *, on_bad: str) -> Iterator[Fram
 
 def _bad_label(frame: Frame) -> BadRow | None:
     for name, value in frame.labels.items():
-        low, high = _RANGES.get(name, (-math.inf, math.inf))
+        low, high = _RANGES.get(name, (-_LARGEST, _LARGEST))
         if not math.isfinite(value):
             return BadRow(frame.origin, NO_NUMBER, f"{name} is {value}")
         if not low <= value <= high:

@@ -115,7 +115,7 @@ def prepare(data: Mapping[str, Any]) -> Dataset:
 
 def _make(folder: Path, data: Mapping[str, Any], found: Any, about: Mapping[str, Any]) -> None:
     # The processes start while the recordings' rows are read.
-    with worker_pool() as pool:
+    with worker_pool(parts.warm_up) as pool:
         sessions = _sessions(data, found)
         partial = folder.with_suffix(".incomplete")
         if partial.exists() and not _can_go_on(partial):
@@ -147,9 +147,9 @@ def _reuse_sessions(folder: Path, sessions: Sequence[Session]) -> None:
     held = held_sessions(folder.parent)
     count = 0
     for index, session in enumerate(sessions):
-        if session.content in held and _missing(folder, index, session):
-            reuse(folder, index, len(session.pieces), held[session.content])
-            count += 1
+        there = held.get(session.content)
+        if there and _missing(folder, index, session):
+            count += reuse(folder, index, len(session.pieces), there)
     if count:
         logger.info("%d of them are in an earlier dataset and not read again", count)
 

@@ -9,7 +9,7 @@ Wire format: https://protobuf.dev/programming-guides/encoding/.
 import functools
 import struct
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -49,11 +49,16 @@ def image_bytes(record: bytes) -> memoryview:
     return memoryview(record)[_value(record, _IMAGE, _BYTES)]
 
 
-@functools.cache
-def _layout(image_size: int, labels: tuple[str, ...]) -> _Layout:
+def load_messages() -> Any:
+    """The module of protocol buffers, with which all of TFDS is imported: so where it is needed."""
     from tensorflow_datasets.proto import tf_example_pb2
 
-    example = tf_example_pb2.Example()
+    return tf_example_pb2
+
+
+@functools.cache
+def _layout(image_size: int, labels: tuple[str, ...]) -> _Layout:
+    example = load_messages().Example()
     features = example.features.feature
     features[_IMAGE].bytes_list.value.append(bytes(image_size))
     for name in labels:

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jaxdrive.data.frames import BadRow, Session
-from jaxdrive.data.parts import Part, file_hash, keep_part, remove_parts, shard_file
+from jaxdrive.data.parts import Part, checksum, file_hash, keep_part, remove_parts, shard_file
 from jaxdrive.data.shards import MANIFEST, SCHEMA_VERSION, TABLE
 
 
@@ -90,8 +90,10 @@ def _is_whole(folder: Path, shard: Mapping[str, Any]) -> bool:
     return file.exists() and file.stat().st_size == shard["bytes"]
 
 
-def reuse(folder: Path, session_index: int, pieces: int, held: Held) -> None:
+def reuse(folder: Path, session_index: int, pieces: int, held: Held) -> bool:
     """Puts a session of an earlier dataset into `folder`, as the first of its pieces' parts.
+
+    Its shards are compared with their checksums first: damage would go on from dataset to dataset.
 
     Parts of it that an interrupted `prepare` left there go: its frames would come twice.
 
@@ -100,7 +102,13 @@ def reuse(folder: Path, session_index: int, pieces: int, held: Held) -> None:
       session_index: Place of the session in the new dataset.
       pieces: Into how many the session is divided; all but the first are left empty.
       held: The session in the earlier dataset.
+
+    Returns:
+      Whether it was put there; False where a shard is damaged or has no checksum.
     """
+    for shard in held.shards:
+        if shard.get("xxh3_128") != checksum(held.folder / shard["file"]):
+            return False
     remove_parts(folder, session_index)
     shards = []
     for number, shard in enumerate(held.shards):
@@ -115,3 +123,4 @@ def reuse(folder: Path, session_index: int, pieces: int, held: Held) -> None:
         keep_part(folder, session_index, piece, Part(None, [], []))
     part = Part(table if held.records else None, shards, held.bad)
     keep_part(folder, session_index, 0, part)
+    return True

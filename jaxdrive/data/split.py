@@ -4,9 +4,9 @@ Neighbouring frames are near copies of each other, so a split by frame would tes
 trained on. Sessions go to one split whole; or, since a long recording is one session, in blocks of
 time, with a gap between blocks of different splits. A hash decides: of the moment when the session
 began, or of the block's number on the clock that all sessions share; where nothing tells the time,
-of the session's name. So what is recorded later never moves an earlier frame, nor does another
-name, a copy, or a recording that is cut into several. Frames are split before there are views of
-them (`views.py`), so no frame is in two splits in another view.
+of the session's name. So what is recorded later never moves an earlier frame, nor does another name
+of a recording; nor, in blocks, a copy of a part of it, or its being cut into several. Frames are
+split before there are views of them (`views.py`), so no frame is in two splits in another view.
 """
 
 import dataclasses
@@ -69,8 +69,8 @@ def split_of(session: Session, time: float, rule: SplitRule) -> str:
         for shift in (-rule.gap_seconds, 0.0, rule.gap_seconds)
     )
     if session.start is None:
-        # Before the first block there is nothing to keep away from.
-        first = max(first, 0)
+        # Before the session's first block there is nothing to keep away from.
+        first = min(block, max(first, 0))
     drawn = {b: _drawn(f"{clock}block {b}", rule) for b in range(first, last + 1)}
     return drawn[block] if len(set(drawn.values())) == 1 else GAP
 

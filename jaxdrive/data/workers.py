@@ -5,7 +5,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import cv2
@@ -15,10 +15,13 @@ _EARLY = 4
 
 
 @contextmanager
-def worker_pool() -> Iterator[concurrent.futures.Executor]:
+def worker_pool(preparation: Callable[[], None]) -> Iterator[concurrent.futures.Executor]:
     """A pool whose first processes start already; the others start when there are tasks for them.
 
     Tasks that are not begun when the block ends are left undone.
+
+    Args:
+      preparation: What the first processes do before there are tasks: slow imports, say.
     """
     workers = os.cpu_count() or 1
     pool = concurrent.futures.ProcessPoolExecutor(
@@ -26,14 +29,10 @@ def worker_pool() -> Iterator[concurrent.futures.Executor]:
     )
     try:
         for _ in range(min(workers, _EARLY)):
-            pool.submit(_nothing)
+            pool.submit(preparation)
         yield pool
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def _nothing() -> None:
-    pass
 
 
 def _start() -> None:
@@ -49,7 +48,3 @@ def _start() -> None:
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()
-    # Whatever a task needs is imported while the parent still looks for tasks.
-    import tensorflow_datasets.proto  # noqa: F401
-
-    import jaxdrive.data.parts  # noqa: F401

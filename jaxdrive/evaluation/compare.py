@@ -174,6 +174,8 @@ def _read(name: str, workdir: epath.Path) -> Run:
         len(predictions.ids),
         held_out[0],
     )
+    if other := offline.other_dataset(config, dataset, predictions.trained_on):
+        logger.warning("%s: %s", name, other)
     return Run(name, workdir, config, dataset, held_out[0], predictions)
 
 

@@ -2,17 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from etils import epath
 
 from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.labels import beyond_bins
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import correlation
-from jaxdrive.heads import Head
+from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import predict_frames, prediction_rows
 from jaxdrive.training.parts import make_examples, make_network
@@ -26,6 +27,7 @@ class Predictions:
 
     Attributes:
       step: Of the checkpoint.
+      trained_on: Fingerprint of the run's dataset; None where no checkpoint tells it.
       heads: By name.
       ids: Records of the dataset, int32 [n], n > 0.
       targets: By head name, predictions in the range of the head's target, float32 [n].
@@ -33,6 +35,7 @@ class Predictions:
     """
 
     step: int
+    trained_on: str | None
     heads: Mapping[str, Head]
     ids: np.ndarray
     targets: Mapping[str, np.ndarray]
@@ -57,8 +60,9 @@ def evaluate(
       split: Which frames.
 
     Returns:
-      {"step", "split", "dataset", "frames", "images_per_second", "heads": {head: see
-      `metrics.score`}, "correlation": see `correlation.correlation`}; dataset is its fingerprint.
+      {"step", "split", "dataset", "trained_on", "frames", "images_per_second", "heads": {head: see
+      `metrics.score`}, "correlation": see `correlation.correlation`}; dataset is its fingerprint,
+      trained_on that of the run's, None where it is not known.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
@@ -69,6 +73,7 @@ def evaluate(
         "step": found.step,
         "split": split,
         "dataset": dataset.manifest["fingerprint"],
+        "trained_on": found.trained_on,
         "frames": len(found.ids),
         "images_per_second": len(found.ids) / found.seconds,
         "heads": metrics.scores_of(found.heads, found.targets, labels),
@@ -101,6 +106,7 @@ def predict(
         restored = checkpoint.restore_model(
             manager, chosen, network.template, network.partition.state_sharding
         )
+        trained_on = (checkpoint.read_meta(manager) or {}).get("dataset_fingerprint")
     variables = network.partition.put_state(restored)
 
     def predicted(records: np.ndarray) -> dict[str, np.ndarray]:
@@ -118,7 +124,31 @@ def predict(
     started = time.perf_counter()
     targets = predicted(ids)
     seconds = time.perf_counter() - started
-    return Predictions(chosen, network.heads, ids, targets, seconds)
+    return Predictions(chosen, trained_on, network.heads, ids, targets, seconds)
+
+
+def remarks(
+    config: Mapping[str, Any], dataset: Dataset, result: Mapping[str, Any]
+) -> Iterator[str]:
+    """What a reader of a result has to know: of labels out of range, and of frames trained on."""
+    heads, ids = heads_from_config(config["heads"]), dataset.driving_ids(result["split"])
+    for name, told in beyond_bins(heads, dataset, ids).items():
+        yield f"Head {name} has {told}. In errors and skill such labels count as the nearer end"
+    if other := other_dataset(config, dataset, result["trained_on"]):
+        yield other
+
+
+def other_dataset(config: Mapping[str, Any], dataset: Dataset, trained_on: str | None) -> str:
+    """What is said where a run was trained on another dataset; "" where that was asked for."""
+    here = dataset.manifest["fingerprint"]
+    if trained_on in (None, here) or config["data"]["prepared"]:
+        return ""
+    return (
+        f"The run was trained on the dataset {trained_on}, this is {here}: recordings or settings"
+        " have changed since, or another jaxdrive reads them, and frames may have another split"
+        " than they had. The former is evaluated with"
+        f" --config.data.prepared={config['data']['dir']}/{trained_on}"
+    )
 
 
 def table(result: Mapping[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from jaxdrive.data.dataset import open_dataset
 from jaxdrive.data.frames import BadRow
 from jaxdrive.data.prepare import fingerprint, fit_of
 from jaxdrive.data.sources import donkey
-from jaxdrive.data.split import rule_of
+from jaxdrive.data.split import rule_of, split_of
 from jaxdrive.errors import UserError
 from tests import tubs
 
@@ -53,7 +53,8 @@ def test_records_are_frames_of_their_session(tmp_path):
     kept = [record for record in records if record["_index"] not in (0, 12)]
     frames = [frame for own in sessions.values() for frame in own]
     assert len(frames) == len(kept)
-    first = {"one": 1, "two": 10}
+    # A session begins where it did before records of it were deleted.
+    first = {"one": 0, "two": 10}
     for frame, record in zip(frames, kept, strict=True):
         angle, throttle = tubs.values_of(record["_index"])
         assert frame.labels == {
@@ -93,6 +94,20 @@ def test_without_a_usable_clock_records_tell_the_time(tmp_path, clock, caplog):
     times = [frame.time for frame in session.read()]
     assert times == pytest.approx([0.0, *(index / 20 for index in range(2, COUNT))])
     assert session.start is None
+
+
+@pytest.mark.parametrize("block_seconds", [0.0, 0.2])
+def test_deleting_records_moves_no_other_one_into_another_split(tmp_path, block_seconds):
+    split = {"block_seconds": block_seconds, "gap_seconds": 0.0, "validation": 0.3, "test": 0.3}
+    found = []
+    for deleted in range(4):
+        folder = tmp_path / str(deleted)
+        tubs.record(folder, COUNT, deleted=range(deleted))
+        data = settings(folder, split=split)
+        (session,) = donkey.sessions(data, donkey.find(data))
+        found.append([split_of(session, frame.time, rule_of(data)) for frame in session.read()])
+        assert session.start == tubs.START_MS / 1000
+    assert all(splits == found[0][deleted:] for deleted, splits in enumerate(found))
 
 
 def break_line(folder, text):

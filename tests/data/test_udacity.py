@@ -158,6 +158,12 @@ DAMAGE = {
         "image missing",
         f"IMG/{image_name('left', 2)}",
     ),
+    "label beyond float32": (
+        lambda f: edit(f, 2, "speed", "1e39"),
+        list(CAMERAS),
+        "label out of range",
+        "speed is 1e+39",
+    ),
     "image not named": (
         lambda f: edit(f, 2, "right", ""),
         ["right"],

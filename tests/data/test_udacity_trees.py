@@ -125,6 +125,21 @@ def test_a_run_that_is_added_is_read_alone_and_moves_no_frame(tmp_path):
     assert first.manifest == open_dataset(first.path).manifest
 
 
+def test_a_session_of_which_a_shard_is_damaged_is_read_again(tmp_path):
+    record(tmp_path / "runs" / "monday", 20)
+    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"))
+    first = prepare(data)
+    pictures = ImageReader(first).read(np.arange(60))
+    shard = first.path / first.manifest["shards"][0]["file"]
+    content = bytearray(shard.read_bytes())
+    content[len(content) // 2] ^= 1
+    shard.write_bytes(content)
+    record(tmp_path / "runs" / "friday", 20, first=100)
+    grown = prepare(data)
+    monday = np.flatnonzero(grown.sessions == "monday")
+    np.testing.assert_array_equal(ImageReader(grown).read(monday), pictures)
+
+
 def test_a_copy_that_comes_before_the_original_moves_no_frame(tmp_path):
     split = {"block_seconds": 0.5, "gap_seconds": 0.1, "validation": 0.3, "test": 0.3}
     data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"), split=split)

@@ -138,7 +138,8 @@ def _session(
     rows = all_rows.filter(pc.invert(all_rows["deleted"]))
     name = _session_name(recording.name, own)
     rate = _rate(folder, rows, config["frames_per_second"])
-    first = pc.min(rows["index" if rate else "timestamp_ms"]).as_py()
+    # Of the deleted ones too: who deletes records moves no other one into another split.
+    first = pc.min(all_rows["index" if rate else "timestamp_ms"]).as_py()
     content = {
         "reader_version": READER_VERSION,
         **recording.content,

@@ -2,8 +2,8 @@
 
 Every folder below `config.data.path` that holds a log is a session; a picture is found by its name
 in `IMG` beside the log. The time of a row stands in its pictures' names. A row whose picture an
-earlier row of any session has shown already is a duplicate: it could stand in two splits. Labels
-are yielded as recorded: what a side camera changes in them is said in `heads.py`.
+earlier row of any session has shown already is a duplicate: it would count twice. Labels are
+yielded as recorded: what a side camera changes in them is said in `heads.py`.
 
 Simulator: https://github.com/udacity/self-driving-car-sim.
 """
