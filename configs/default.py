@@ -177,9 +177,9 @@ def _data() -> ConfigDict:
     # What to do with a row of a recording that no frame can be made of (no picture, a damaged one,
     # a label that is no number): "skip" counts and lists it in the dataset's manifest, "fail" ends.
     data.on_bad = "skip"
-    # Recordings are split in blocks of block_seconds (0 = whole sessions), these shares for
-    # validation and test; frames nearer than gap_seconds to a block of another split are used by
-    # none. car_racing records episodes for each instead.
+    # Recordings are split in blocks of block_seconds (0 = whole sessions; blocks are to be shorter
+    # than sessions), these shares for validation and test; frames nearer than gap_seconds to a
+    # block of another split are used by none. car_racing records episodes for each instead.
     data.split = ConfigDict(
         {"block_seconds": 0.0, "gap_seconds": 0.0, "validation": 0.1, "test": 0.1}
     )

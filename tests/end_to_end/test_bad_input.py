@@ -8,6 +8,11 @@ import socket
 import subprocess
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from jaxdrive.data.parts import file_hash
 from tests.end_to_end.conftest import ROOT, environment, steps_saved, wait_for
 
 
@@ -63,6 +68,26 @@ def test_a_dataset_of_another_schema_version(launch, trained, tmp_path):
     (copy / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
     done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
     assert_refused(done, str(copy), "schema version 99", "reads version 3", "prepare")
+
+
+def test_labels_beyond_the_bins_are_told_in_evaluation(launch, trained, tmp_path):
+    before = (trained / "evaluation.json").read_bytes()
+    copy = copied_dataset(launch, trained, tmp_path / "dataset")
+    table = pq.read_table(copy / "labels.parquet")
+    column = table.column_names.index("label/steering")
+    steering = table["label/steering"].to_numpy().copy()
+    steering[np.flatnonzero(np.asarray(table["split"].to_pylist()) == "test")[:2]] = 3.0
+    table = table.set_column(column, "label/steering", pa.array(steering))
+    pq.write_table(table, copy / "labels.parquet")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["table"]["sha256"] = file_hash(copy / "labels.parquet")
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
+    (trained / "evaluation.json").write_bytes(before)
+    assert done.returncode == 0, done.stderr
+    told = "Head steering has no bin for 2 of 30 labels 'steering', such as 3 (CarRacing track"
+    assert told in done.stdout
+    assert "such labels count as the nearer end" in done.stdout
 
 
 def test_a_truncated_shard(launch, trained, tmp_path):

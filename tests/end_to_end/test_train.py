@@ -132,9 +132,13 @@ def test_evaluate_and_drive_need_the_workdir_alone(trained, launch, tmp_path):
     assert other.returncode == 0, other.stderr
     folder = next(line for line in other.stdout.splitlines() if "Dataset ready in" in line)
     folder = folder.split()[3].rstrip(":")
-    done = launch("evaluate", workdir=trained, **{"data.prepared": folder})
-    assert done.returncode == 0, done.stderr
-    assert json.loads((trained / "evaluation.json").read_text())["frames"] == 60
+    for field, value in (("data.prepared", folder), ("data.test_episodes", 2)):
+        done = launch("evaluate", workdir=trained, **{field: value})
+        assert done.returncode == 0, done.stderr
+        assert json.loads((trained / "evaluation.json").read_text())["frames"] == 60
+        # What was asked for needs no remark.
+        told = "The run was trained on the dataset" in done.stdout
+        assert told == (field != "data.prepared")
     (trained / "evaluation.json").write_bytes(evaluation)
 
     done = launch("drive", "--steps=8,24", "--tracks=1", workdir=trained)
