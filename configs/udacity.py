@@ -7,7 +7,7 @@ Command:
 DIR holds driving_log.csv and IMG, or folders with them.
 
 Expected, of 143 s on the lake track (2,000 rows), on 2 CPU cores: 2 to 3 minutes (PilotNet takes
-about 115 images a second on each). On test blocks a balanced steering skill of 0.45 to 0.59; a
+about 115 images a second on each). On test blocks a balanced steering skill of 0.72 to 0.76; a
 natural one below 0, since the driver steered in short jerks and went exactly straight in between.
 Throttle and brake, pressed in jerks too, are no better than a constant.
 
