@@ -10,6 +10,10 @@ Variants:
   fourteen  Seven changes of brightness of every frame, each as it is and mirrored: fourteen views,
             every one of which is drawn once before any comes again.
 
+Expected, of 143 s on the lake track: 4 minutes on one core each. On test blocks a balanced steering
+skill of 0.41 (popular; 0.00 as recorded, with all frames drawn alike) and of 0.72 (fourteen; as much
+as configs/udacity.py, seed 0).
+
 In the last third of the training these changes grow weaker, to nothing at its end; only `popular`
 mirrors to the last. Whoever changes --config.num_steps changes the schedules with it.
 """
