@@ -17,11 +17,11 @@ are dropped in training:
   first_net        90 x 320, three convolutions with max pooling
   small_inception  90 x 320, two Inception modules; batches of 8
 
-                   images/s of one core   240 updates on it   memory of an update
-  pilotnet                          134               3 min                0.1 GB
-  pilotnet_same                      51               8 min                0.3 GB
-  first_net                          31              12 min                0.8 GB
-  small_inception                     7              14 min                1.5 GB
+                   images/s of one core   240 updates on it   memory of an update   balanced skill
+  pilotnet                          134               3 min                0.1 GB     0.72 to 0.76
+  pilotnet_same                      51               9 min                0.3 GB             0.76
+  first_net                          31              14 min                0.8 GB             0.72
+  small_inception                     7              14 min                1.5 GB      not trained
 
 Whoever runs out of memory lowers --config.batch_size: 32 at a time, small_inception needs 6 GB.
 """
