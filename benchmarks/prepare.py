@@ -85,9 +85,14 @@ def write_alone(folder: Path, size: int) -> None:
 
 
 def fill_memory(folder: Path) -> None:
-    """Writes files until hardly any memory is free; they stay in memory until it is needed."""
+    """Writes files until hardly any memory is free; they stay in memory until it is needed.
+
+    At most as much as there is memory: some systems drop files from it by themselves.
+    """
     with (folder / "filling").open("ab", buffering=0) as file:
-        while psutil.virtual_memory().free > _FREE:
+        for _ in range(psutil.virtual_memory().total // len(_CHUNK)):
+            if psutil.virtual_memory().free < _FREE:
+                break
             file.write(_CHUNK)
         os.fsync(file.fileno())
 
