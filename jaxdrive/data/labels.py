@@ -1,8 +1,8 @@
 """Whether there are labels for the heads to learn, and whether all of them lie in a bin.
 
 Looked at before training: a label out of range would be cut off at its end in silence, and one that
-is no number would spoil every update it is drawn in. Recordings that are only evaluated may hold
-such labels, of which is told.
+is no number would spoil every update it is drawn in. Where a run is only evaluated, labels out of
+range are told and go on.
 """
 
 from collections.abc import Collection, Mapping
@@ -60,6 +60,11 @@ def check_values(heads: Mapping[str, Head], dataset: Dataset) -> None:
 
 def beyond_bins(heads: Mapping[str, Head], dataset: Dataset, ids: np.ndarray) -> dict[str, str]:
     """What is said of the heads for which some labels of the records `ids` lie in no bin.
+
+    Args:
+      heads: By name.
+      dataset: With their labels.
+      ids: Records that count, int [n].
 
     Returns:
       By head name "no bin for ...": how many labels, the farthest and its frame, the bins' ends.

@@ -80,8 +80,8 @@ def leak(dataset: Dataset, nearest: dict[str, np.ndarray], *, gap_seconds: float
             f"the split leaks: {near.sum():,} of {len(near):,} {split} frames are nearer than"
             f" config.data.split.gap_seconds={gap_seconds:g} to a training frame; the nearest,"
             f" {seconds.min():.3g} s away, is that of {dataset.origins[record]} in session"
-            f" {dataset.sessions[record]}. Split what follows without"
-            " a break by blocks of time (config.data.split.block_seconds above 0), or put it into"
+            f" {dataset.sessions[record]}. Prepare it anew, split by blocks of time"
+            " (config.data.split.block_seconds above 0), or put what follows without a break into"
             " one folder; where it may leak, set config.data.split.gap_seconds=0"
         )
     return ""
