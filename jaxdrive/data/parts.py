@@ -47,7 +47,7 @@ class Part:
 
 
 def warm_up() -> None:
-    """Imports what writing a part needs, in 0.1 s; nothing to return, as a process can send back."""
+    """Imports what writing a part needs; nothing comes back, since modules cannot be sent."""
     load_messages()
 
 
