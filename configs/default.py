@@ -31,6 +31,11 @@ def get_config() -> ConfigDict:
     config.passes = "auto"
     # "shard_map", or "pmap" (one process).
     config.partition = "shard_map"
+    # Where compiled programs are kept, so that the next start loads them: "auto", the folder
+    # `compiled` in data.dir; a local folder; or "off". At most 256 MB for each kind of CPU, number
+    # of cores and version of JAX. Entries are executables: share a folder only with people whose
+    # programs you would run.
+    config.compilation_cache = "auto"
 
     # Weights that a new run starts from: the folder of another run, whose best checkpoint is taken,
     # or a file that Keras saved (.weights.h5, .keras, .h5). "" = drawn at random. A run that goes

@@ -76,6 +76,8 @@ _DRIVING_SCALARS = ("speed",)
 _BEST_BY = ("natural", "balanced")
 _INIT_PARTS = ("backbone", "all")
 _ON_BAD = ("skip", "fail")
+# Values of config.compilation_cache that are no folder.
+CACHE_WORDS = ("auto", "off")
 
 
 def check(config: Mapping[str, Any]) -> None:
@@ -103,6 +105,11 @@ def check(config: Mapping[str, Any]) -> None:
                 f"config.{name}={_field(config, name)}: data is read from a local folder or a"
                 " mounted bucket"
             )
+    cache = config["compilation_cache"]
+    if not cache or "://" in cache:
+        raise UserError(
+            f"config.compilation_cache={cache!r} has to be 'auto', 'off' or a local folder"
+        )
     _check_split(config["data"])
     if config["eval_every"] and not config["data"]["prepared"]:
         simulated = config["data"]["source"] == _SIMULATOR

@@ -130,6 +130,8 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
             config["data"][name] = _absolute(config["data"][name])
     if config["init_from"]:
         config["init_from"] = _absolute(config["init_from"])
+    if config["compilation_cache"] not in ("", *checks.CACHE_WORDS):
+        config["compilation_cache"] = _absolute(config["compilation_cache"])
     return Command(verb, config, workdir, others, " ".join(["python", *argv]))
 
 
@@ -283,6 +285,7 @@ def run(command: Command) -> int:
     _join_processes(command.flags)
     import jax
 
+    from jaxdrive import compilation_cache
     from jaxdrive import workdir as workdirs
 
     logs.to_console(quiet=jax.process_index() != 0)
@@ -294,6 +297,9 @@ def run(command: Command) -> int:
             checks.check_serving(command.config, set_speed=command.flags["set_speed"])
         elif command.verb == "drive":
             checks.check_driving(command.config)
+        # A comparison has no configuration: it takes the first run's.
+        config = command.config or workdirs.read_config(command.flags["workdirs"][0])
+        compilation_cache.set_up(config["compilation_cache"], datasets=config["data"]["dir"])
         # A comparison is computed before its folder is made and locked; a server only reads.
         if command.workdir is None or command.verb == "compare" or serving:
             _dispatch(command)

@@ -29,9 +29,12 @@ RUN_FILE = "run.json"
 
 # A checkpoint makes sense only for the same network and data; all else may change on the way.
 _FIXED = ("model", "heads", "scalars", "seed", "optim.name", "data.fraction", "best_by")
+# What decides how fast a run starts and nothing else, so it may differ without a word.
+NO_PART_OF_A_RUN = ("compilation_cache",)
 # Fields that configurations got after the first runs, with what those did. A run that goes on or is
 # evaluated may have been written before they were there.
 _LATER_FIELDS: Mapping[str, Any] = {
+    "compilation_cache": "auto",
     "views": "none",
     "augment.brightness.bias": 0.0,
     "augment.crop": {"top": 0, "bottom": 0, "schedule": ()},
@@ -105,7 +108,9 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
 
 
 def with_later_fields(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A saved configuration with what it lacks of the fields that came after it, all switched off.
+    """A saved configuration with what it lacks of the fields that came after it.
+
+    Their values change no number of the run.
 
     Args:
       config: As it was saved; it is not changed.
@@ -144,7 +149,7 @@ def check_same_run(
     changes = {
         name: (before.get(name), now.get(name))
         for name in sorted(before.keys() | now.keys())
-        if before.get(name) != now.get(name)
+        if before.get(name) != now.get(name) and name not in NO_PART_OF_A_RUN
     }
     fixed = {
         name: values

@@ -29,6 +29,7 @@ BESIDE = {
     "workdir": LEAVES,
     "checks": {"heads"} | LEAVES,
     "errors": set(),
+    "compilation_cache": {"logs"},
     "durations": {"errors"},
     "views": set(),
     "logs": set(),
@@ -58,7 +59,7 @@ def rooms_for(room: str) -> set[str]:
     allowed = set(itertools.chain(*STOREYS[level:])) | LEAVES
     allowed -= {"models"} if room.startswith("data") else set()
     allowed |= {"workdir"} if room in ABOVE_WORKDIR else set()
-    allowed |= {"checks"} if room == "command_line" else set()
+    allowed |= {"checks", "compilation_cache"} if room == "command_line" else set()
     return allowed | ({"simulators"} if room in ABOVE_SIMULATORS else set())
 
 

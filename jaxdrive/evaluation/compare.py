@@ -214,4 +214,7 @@ def _documents(run: Run) -> Json:
     """What is searched for differences."""
     known = workdirs.read_json(run.workdir / workdirs.RUN_FILE) or {}
     parts = {name: known[name] for name in ("versions", "machine") if name in known}
-    return {**run.config, **parts}
+    settings = {
+        name: value for name, value in run.config.items() if name not in workdirs.NO_PART_OF_A_RUN
+    }
+    return {**settings, **parts}
