@@ -37,7 +37,8 @@ MAX_BYTES = 256 * 2**20
 # Folders of machines and versions that are kept, by their last use.
 MAX_FOLDERS = 8
 
-# The lines of /proc/cpuinfo that decide which instructions XLA uses, on x86 and on ARM.
+_CPU_INFO = Path("/proc/cpuinfo")
+# Its lines that decide which instructions XLA uses, on x86 and on ARM.
 _CPU_FIELDS = (
     "vendor_id",
     "cpu family",
@@ -119,7 +120,7 @@ def machine_name() -> str:
 def _cpu() -> list[str]:
     """What is known of the CPU, one line of text for every feature that decides its code."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = _CPU_INFO.read_text().splitlines()
     except OSError:
         return [platform.machine(), platform.processor()]
     # The cores of some ARM chips differ: a line of each kind.
@@ -139,6 +140,10 @@ def _switch_on(folder: Path) -> None:
     jax.config.update("jax_compilation_cache_max_size", MAX_BYTES)
     # Also the smallest program loads in a fifth of the time that it takes to compile.
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # XLA keeps what it measured of kernels on a GPU in the folder as well. That makes the folder's
+    # path a part of every key, so elsewhere a folder that is moved would hold nothing of use.
+    measured = "xla_gpu_per_fusion_autotune_cache_dir" if jax.default_backend() == "gpu" else ""
+    jax.config.update("jax_persistent_cache_enable_xla_caches", measured)
     compilation_cache.reset_cache()
 
 
@@ -311,4 +316,6 @@ def _report_errors(folder: Path) -> None:
                 reason,
             )
 
+    # Python shows a warning of the same text once, but every one leaves a file to remove.
+    warnings.filterwarnings("always", _JAX_WARNING.pattern.partition(" for")[0])
     warnings.showwarning = show

@@ -98,6 +98,8 @@ def test_the_shipped_configurations_pass():
         ),
         ("augment.views.schedule", ((0, -1.0),)),
         ("views", "thirteen"),
+        ("compilation_cache", ""),
+        ("compilation_cache", "gs://bucket/compiled"),
         ("drive.tracks", 101),
         ("model.channels", ("a",)),
         ("model.dropout", 1.0),

@@ -88,6 +88,11 @@ def test_settings_that_may_change_are_told(workdir, caplog):
     assert "Changed at step 100: config.data.dir: 'datasets' -> 'elsewhere'" in lines
 
 
+def test_another_compilation_cache_is_no_change_of_a_run(workdir):
+    new = changed(compilation_cache="elsewhere", num_steps=200)
+    assert workdirs.check_same_run(workdir, new, "data-1", META) == {"num_steps": (100, 200)}
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
