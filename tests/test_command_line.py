@@ -10,8 +10,9 @@ import pytest
 from etils import epath
 
 from configs import quickstart
-from jaxdrive import command_line
+from jaxdrive import command_line, compilation_cache
 from jaxdrive import run as verbs
+from jaxdrive import workdir as workdirs
 from jaxdrive.errors import UsageError, UserError
 
 ROOT = Path(__file__).parents[1]
@@ -105,6 +106,15 @@ def test_weights_to_start_from_are_found_from_where_the_command_was_given(
     for value, meant in given.items():
         command = parse("prepare", QUICKSTART, f"--config.init_from={value}")
         assert command.config["init_from"] == meant
+
+
+def test_a_folder_for_compiled_programs_is_found_from_where_the_command_was_given(
+    parse, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    for value, meant in {"kept": str(tmp_path / "kept"), "auto": "auto", "off": "off"}.items():
+        command = parse("prepare", QUICKSTART, f"--config.compilation_cache={value}")
+        assert command.config["compilation_cache"] == meant
 
 
 def test_a_variant_of_a_configuration_is_named_after_a_colon(parse):
@@ -294,6 +304,8 @@ def called(monkeypatch, tmp_path) -> list:
         monkeypatch.setattr(verbs, name, note)
     monkeypatch.setattr(command_line.logs, "to_console", lambda **_: None)
     monkeypatch.setattr(command_line, "_join_processes", lambda _: None)
+    # It changes settings of JAX for all tests that come after.
+    monkeypatch.setattr(compilation_cache, "set_up", lambda *_, **__: None)
     return calls
 
 
@@ -330,6 +342,22 @@ def called(monkeypatch, tmp_path) -> list:
 def test_verbs_are_called_with_their_flags(parse, called, words, call):
     assert command_line.run(parse(*words, QUICKSTART)) == 0
     assert called == [call]
+
+
+def test_compiled_programs_are_kept_beside_the_datasets_of_a_command(parse, called, monkeypatch):
+    monkeypatch.setattr(
+        compilation_cache, "set_up", lambda choice, datasets: called.append((choice, datasets))
+    )
+    command_line.run(parse("prepare", QUICKSTART, "--config.data.dir=/here"))
+    assert called[0] == ("auto", "/here")
+    # Runs that are compared have configurations of their own: the first one decides.
+    config = quickstart.get_config().to_dict()
+    for name in ("a", "b"):
+        config["data"]["dir"] = f"/of_{name}"
+        workdirs.write_config(epath.Path(name), config)
+    monkeypatch.setattr(verbs, "compare", lambda *_: None)
+    command_line.run(parse("compare", "--workdirs=a,b"))
+    assert called[-1] == ("auto", "/of_a")
 
 
 def test_train_is_told_the_command_for_the_record(parse, called):

@@ -5,6 +5,7 @@ import socket
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
+from jaxdrive.compilation_cache import FOLDER
 from tests.end_to_end.conftest import Launcher, final_state, fresh_state, numbers
 
 
@@ -50,5 +51,8 @@ def test_two_processes_equal_one(tmp_path):
     assert len(list((workdir / "tensorboard").iterdir())) == 1
     # Each process that prepares draws a bar of its own.
     assert sum("prepare:" in output for output in outputs) == 1
+    # Both load and store programs in the same folder, as one process does.
+    assert not any("ache" in output for output in outputs)
+    assert list((tmp_path / "datasets" / FOLDER).glob("*/jit_train_step-*-cache"))
     # What both would say is said once.
     assert outputs[0].count("step 24/24") + outputs[1].count("step 24/24") == 1
