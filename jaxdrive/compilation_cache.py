@@ -64,17 +64,18 @@ def set_up(choice: str, *, datasets: str) -> None:
     """Switches the cache on or off for this process. Call it before anything is compiled.
 
     In a run of several processes all of them call it. Only the first one writes entries, so the
-    cache is on where all see its folder, and off otherwise: processes of which some load and some
-    compile could wait for each other.
+    cache is on where all see its folder, and off otherwise: on GPUs, processes that compile the
+    same program measure its kernels together, and one that loads it would be missing. (On a CPU
+    JAX's keys differ from process to process, and only the first one loads.)
 
     Args:
       choice: "auto" for a folder in `datasets`, unless JAX's own variables name one
         (JAX_COMPILATION_CACHE_DIR) or switch the cache off; "off"; or a local folder.
       datasets: The folder of the datasets.
     """
-    if choice == "auto" and (
-        jax.config.jax_compilation_cache_dir or not jax.config.jax_enable_compilation_cache
-    ):
+    settings: Any = jax.config
+    jax_decides = settings.jax_compilation_cache_dir or not settings.jax_enable_compilation_cache
+    if choice == "auto" and jax_decides:
         return
     _switch_off()
     if choice == "off":
@@ -203,8 +204,8 @@ def _check_loading(folder: Path) -> str:
             warnings.simplefilter("always")
             compile_small_program()
             if not list(folder.glob("jit_small_program-*-cache")):
-                reasons = [found[3] for w in caught if (found := _JAX_WARNING.match(f"{w.message}"))]
-                raise OSError(reasons[-1] if reasons else "JAX stored nothing")
+                reasons = [_JAX_WARNING.match(str(warning.message)) for warning in caught]
+                raise OSError(next((found[3] for found in reasons if found), "JAX stored nothing"))
             with _printed() as printed, _events() as events:
                 compile_small_program()
     finally:
@@ -253,8 +254,8 @@ def _events() -> Iterator[list[str]]:
     """The names of what JAX reports inside."""
     names: list[str] = []
 
-    def note(name: str, **_: Any) -> None:
-        names.append(name)
+    def note(event: str, **_: Any) -> None:
+        names.append(event)
 
     jax.monitoring.register_event_listener(note)
     try:
@@ -264,7 +265,7 @@ def _events() -> Iterator[list[str]]:
 
 
 def _remove_unused_folders(base: Path) -> None:
-    """Removes folders of other machines and versions, those first that were not used for longest."""
+    """Removes the folders of other machines and versions that were not used for longest."""
     checked = sorted(base.glob(f"*/{CHECKED}"), key=lambda path: path.stat().st_mtime_ns)
     for path in checked[:-MAX_FOLDERS]:
         shutil.rmtree(path.parent, ignore_errors=True)
@@ -283,7 +284,7 @@ def _remove_incomplete(folder: Path) -> None:
 
 
 def _report_errors(folder: Path) -> None:
-    """Turns JAX's warnings of this cache into one line each, and removes entries that are damaged."""
+    """Turns JAX's warnings of this cache into one line each; removes entries that are damaged."""
     show_others = warnings.showwarning
     said: set[str] = set()
 
