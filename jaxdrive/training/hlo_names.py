@@ -6,7 +6,6 @@ fields that matter are read here by number, from openxla's xplane.proto and hlo.
 package that jaxdrive needs has these messages.
 """
 
-import collections
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -32,10 +31,11 @@ class _Instruction:
 def source_names(xspace: bytes) -> dict[tuple[str, str], str]:
     """By module and operation as the trace names them, the path of the source operation.
 
-    A fusion has one path, however many operations it joins: that of its result, or else the one
-    that most of them have. What the compiler adds, such as a change of layout, has the path of what
-    it works on, with `ADDED` at the end; a backward operation comes before a forward one. Some
-    operations are left out because no path is known.
+    A fusion has one path, however many operations it joins: that of its result or, where that has
+    none, of the last operation that has one. What the compiler adds, such as a change of layout,
+    has the path of the operation that it works on, with `ADDED` at the end; of several, the one
+    computed last, which is a backward operation where there is one. Operations of which no path is
+    known are left out.
 
     Args:
       xspace: Content of a `.xplane.pb` file.
@@ -59,25 +59,28 @@ def is_backward(path: str) -> bool:
 def _paths(module: memoryview) -> dict[str, str]:
     """By operation of one module, its path; empty where nothing is known."""
     instructions: dict[int, _Instruction] = {}
-    inside: dict[int, collections.Counter[str]] = {}
+    last_inside: dict[int, str] = {}
     for computation in _get(module, _COMPUTATION):
         its = {
             next(_get(message, _ID), 0): _instruction(message)
             for message in _get(computation, _INSTRUCTION)
         }
         instructions |= its
-        paths = collections.Counter(one.path for one in its.values() if one.path)
-        inside[next(_get(computation, _COMPUTATION_ID), 0)] = paths
-    known: dict[int, str] = {}
-    # Each comes after its operands in its computation, and computations after those they call.
+        paths = [one.path for one in its.values() if one.path]
+        last_inside[next(_get(computation, _COMPUTATION_ID), 0)] = paths[-1] if paths else ""
+    # By instruction, its path and how many others it waits for, one after the other. Each comes
+    # after its operands, and computations after those that they call.
+    known: dict[int, tuple[str, int]] = {}
     for number, one in instructions.items():
-        within = sum((inside[called] for called in one.called), collections.Counter())
-        path = one.path or max(within, key=within.__getitem__, default="")
-        around = [known[operand] for operand in one.operands if known.get(operand)]
-        if not path and around:
-            path = max(around, key=is_backward).rpartition("/")[0] + f"/{ADDED}"
-        known[number] = path
-    return {one.name: known[number] for number, one in instructions.items()}
+        path = one.path or "".join(last_inside[called] for called in one.called[:1])
+        before = [known[operand] for operand in one.operands if operand in known]
+        latest = max(
+            (found for found in before if found[0]), key=lambda found: found[1], default=None
+        )
+        if not path and latest:
+            path = latest[0].rpartition("/")[0] + f"/{ADDED}"
+        known[number] = path, 1 + max((depth for _, depth in before), default=0)
+    return {one.name: known[number][0] for number, one in instructions.items()}
 
 
 def _instruction(message: memoryview) -> _Instruction:

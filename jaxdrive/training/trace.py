@@ -59,7 +59,9 @@ def add_names(folder: Path) -> tuple[Path, list[Operation]]:
       what the compiler calls them; and these operations.
     """
     (path,) = folder.glob(JSON_PATTERN)
-    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    written = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    # The last one is empty.
+    events = [event for event in written if event]
     (xspace,) = path.parent.glob("*.xplane.pb")
     names = source_names(xspace.read_bytes())
     timed = [event for event in events if "hlo_op" in event.get("args", ())]
@@ -139,9 +141,11 @@ def seconds_by_part(operations: Iterable[Operation], depth: int) -> dict[str, tu
     """By part, the longest first, the seconds of forward and backward operations."""
     found: dict[str, tuple[float, float]] = collections.defaultdict(lambda: (0.0, 0.0))
     for operation in operations:
-        name = part_of(operation.source, depth) if operation.source else _NAMELESS
+        # The compiler puts semicolons between the paths of operations that it made one.
+        source = operation.source.rpartition(";")[2]
+        name = part_of(source, depth) if source else _NAMELESS
         forward, backward = found[name]
-        if is_backward(operation.source):
+        if is_backward(source):
             found[name] = forward, backward + operation.seconds
         else:
             found[name] = forward + operation.seconds, backward
