@@ -3,7 +3,7 @@
 The path of an operation is made of such names and of Flax's names of layers, for instance
 `jit(train_step)/pass_steering/transpose(jvp(MultiHead))/backbone/conv_0/conv_general_dilated`: a
 backward operation of the pass in which the head "steering" learns. Names change no number and cost
-nothing at run time. How they are read back from a trace: `trace.py`.
+nothing at run time. `trace.py` reads them from a trace.
 """
 
 import contextlib

@@ -156,7 +156,7 @@ def shares(operations: Sequence[Operation]) -> dict[str, float]:
     """By part of a step, the largest first, its share of the time of all operations."""
     by_part = seconds_by_part(operations, _PART)
     total = sum(map(sum, by_part.values())) or 1.0
-    return {name.rpartition("/")[2]: sum(both) / total for name, both in by_part.items()}
+    return {name: sum(both) / total for name, both in by_part.items()}
 
 
 def table(operations: Sequence[Operation], steps: range) -> list[str]:
