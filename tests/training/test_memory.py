@@ -58,10 +58,10 @@ def test_the_line_says_what_the_process_and_the_fullest_device_hold(monkeypatch)
     before = memory_line()
     # Devices of a CPU say nothing of their memory.
     assert before.keys() == {"train/host_memory_gb"}
-    with mmap.mmap(-1, 10**9) as filled:
-        filled.write(bytes(10**9))
+    with mmap.mmap(-1, 3 * 10**8) as filled:
+        filled.write(bytes(3 * 10**8))
         grown = memory_line()["train/host_memory_gb"] - before["train/host_memory_gb"]
-    assert 0.9 < grown < 1.2
+    assert 0.2 < grown < 0.5
     statistics = [
         {"bytes_in_use": 2e9, "peak_bytes_in_use": 3e9},
         {"bytes_in_use": 1e9, "peak_bytes_in_use": 5e9},
