@@ -38,7 +38,9 @@ def test_a_traced_run_is_the_same_run(trained, launch, tmp_path):
         assert any(part in path for path in paths), part
     for head in HEADS:
         assert any(f"{head}_output" in path and "transpose(" in path for path in paths)
-    parts = Path(re.search(r"Time by part: train_step/pass_all .*\((\S+)\)", done.stdout)[1]).read_text()
+    parts = Path(
+        re.search(r"Time by part: train_step/pass_all .*\((\S+)\)", done.stdout)[1]
+    ).read_text()
     assert "train_step/pass_all/backbone/Conv_0" in parts
 
     again = launch("train", "--profile=6:18", workdir=workdir, **UNDRIVEN)
