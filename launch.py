@@ -11,6 +11,7 @@ Verbs:
 Examples:
   python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
   python launch.py train --config=configs/quickstart.py --config.balance=none --workdir=runs/plain
+  python launch.py train --config=configs/quickstart.py --workdir=runs/timed --profile=20:40
   python launch.py evaluate --workdir=runs/quickstart --split=validation
   python launch.py drive --workdir=runs/quickstart --steps=500,1000,3000
   python launch.py drive --workdir=runs/udacity --simulator=udacity --set_speed=15

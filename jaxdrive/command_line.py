@@ -21,7 +21,7 @@ from absl import flags, logging
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from jaxdrive import checks, logs
+from jaxdrive import checks, durations, logs
 from jaxdrive.errors import UsageError, UserError
 
 VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare")
@@ -37,6 +37,7 @@ _ONLY_FOR = {
     "split": ("evaluate",),
     "batch": ("inspect",),
     "workdirs": ("compare",),
+    "profile": ("train",),
     "simulator": ("drive",),
 } | dict.fromkeys(itertools.chain(*_SIMULATORS.values()), ("drive",))
 
@@ -81,6 +82,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
     batch_help = "inspect: position of the batch to draw, instead of the dataset."
     flags.DEFINE_integer("batch", None, batch_help, 0, 2**31 - 1, **define)
+    profile_help = "train: trace the updates from step A to step B, e.g. 20:40, to DIR/profile."
+    flags.DEFINE_string("profile", None, profile_help, **define)
     flags.DEFINE_string("coordinator", None, "host:port of process 0.", **define)
     flags.DEFINE_integer("num_processes", None, "Processes of this run.", **define)
     flags.DEFINE_integer("process_id", None, "Number of this process, from 0.", **define)
@@ -110,6 +113,8 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     _check_flags(verb, given)
     workdir = epath.Path(_absolute(given["workdir"].value)) if given["workdir"].value else None
     others = {name: given[name].value for name in given if name != "config"}
+    if others["profile"] is not None:
+        others["profile"] = durations.step_range("--profile", others["profile"])
     if verb == "compare":
         compared, workdir = _compared(given, rest[1:], workdir)
         others["workdirs"] = compared
@@ -323,7 +328,7 @@ def _dispatch(command: Command) -> None:
     if command.verb == "compare":
         verbs.compare(given["workdirs"], workdir)
     elif command.verb == "train":
-        verbs.train(config, workdir, command=command.text)
+        verbs.train(config, workdir, command=command.text, profile=given["profile"])
     elif command.verb == "evaluate":
         verbs.evaluate(config, workdir, step=given["step"], split=given["split"])
     elif given["simulator"] == "udacity":

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any
 
-from jaxdrive.errors import UserError
+from jaxdrive.errors import UsageError, UserError
 
 _FIELDS = (
     "num_steps",
@@ -47,6 +47,7 @@ _SCHEDULES = (
         )
     ),
 )
+_RANGE = re.compile(r"(\d{1,9}):(\d{1,9})", re.ASCII)
 _TEXT = re.compile(r"\s*(\d+(?:\.\d*)?)\s*(steps?|epochs?)\s*")
 
 
@@ -93,6 +94,23 @@ def resolve(config: Mapping[str, Any], steps_per_epoch: float) -> dict[str, Any]
         place, last = _place(resolved, name)
         place[last] = tuple(_in_order(name, place[last], steps_per_epoch))
     return resolved
+
+
+def step_range(flag: str, text: str) -> range:
+    """The updates that "A:B" names: those that take a run from step A to step B.
+
+    Args:
+      flag: Its name, for the message.
+      text: What the user gave.
+
+    Raises:
+      UsageError: It is not of this form, or names no update.
+    """
+    match = _RANGE.fullmatch(text)
+    steps = range(int(match[1]), int(match[2])) if match else range(0)
+    if not steps:
+        raise UsageError(f"{flag} takes two steps A:B with A < B, such as 20:40, found {text!r}")
+    return steps
 
 
 def durations_of(config: Mapping[str, Any]) -> dict[str, int]:

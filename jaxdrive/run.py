@@ -44,6 +44,7 @@ from jaxdrive.training.parts import (
     make_trainer,
     steps_per_epoch,
 )
+from jaxdrive.training.profiler import steps_to_trace
 
 DRIVE_FILE = "drive.json"
 # Other colours are another question: their answer leaves that of the first one where it is.
@@ -66,8 +67,13 @@ def prepare(config: Config) -> None:
     logger.info("Dataset ready in %s: %s", dataset.path, dataset.counts())
 
 
-def train(config: Config, workdir: epath.Path, *, command: str) -> None:
-    """Everything from recordings to the report; what is done already is left as it is."""
+def train(
+    config: Config, workdir: epath.Path, *, command: str, profile: range | None = None
+) -> None:
+    """Everything from recordings to the report; what is done already is left as it is.
+
+    `profile` names the updates to trace.
+    """
     # Whatever is wrong with the settings is told before anything is recorded or written; for that,
     # any length of an epoch will do.
     network = make_network(config, fit_shape(config["data"]))
@@ -89,6 +95,7 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
             f"the run in {workdir} is at step {last}, past config.num_steps={num_steps}:"
             f" raise it to go on, or use `drive` and `evaluate` with --step"
         )
+    traced = steps_to_trace(profile, last, num_steps)
     if last < num_steps:
         check_values(network.heads, dataset)
         trainer = make_trainer(in_steps, dataset)
@@ -104,7 +111,13 @@ def train(config: Config, workdir: epath.Path, *, command: str) -> None:
         }
         with workdirs.timed(workdir, "train"):
             stopped = start.train(
-                trainer, in_steps, workdir, meta=meta, changes=changed, initial=initial
+                trainer,
+                in_steps,
+                workdir,
+                meta=meta,
+                changes=changed,
+                initial=initial,
+                traced=traced,
             )
         workdirs.describe_run(workdir, stopped=stopped)
         if stopped:

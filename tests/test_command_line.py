@@ -133,6 +133,13 @@ def test_a_variant_of_a_configuration_is_named_after_a_colon(parse):
         (["train", "--workdir=w"], r"^train needs --config=FILE"),
         (["prepare"], r"^prepare needs --config=FILE"),
         (["inspect"], r"^inspect needs --config=FILE"),
+        *(
+            (
+                ["train", QUICKSTART, "--workdir=w", f"--profile={text}"],
+                rf"^--profile takes .* '{text}'$",
+            )
+            for text in ("", "20", "40:20", "5:5", "-1:5", "1.5:3", "a:b", ":5", "1:2:3")
+        ),
         (["inspect", QUICKSTART, "--batch=-1"], r"--batch=-1: .*range \[0, 2147483647\]"),
         (
             ["prepare", f"--config={ROOT}/configs/quickstrat.py"],
@@ -266,6 +273,7 @@ def test_help_lists_every_flag(parse, capsys, words):
         "port",
         "set_speed",
         "save_frames",
+        "profile",
         "coordinator",
         "num_processes",
         "process_id",
@@ -363,7 +371,12 @@ def test_compiled_programs_are_kept_beside_the_datasets_of_a_command(parse, call
 def test_train_is_told_the_command_for_the_record(parse, called):
     command = parse("train", "--workdir=w", QUICKSTART)
     command_line.run(command)
-    assert called == [("train", "w", {"command": command.text})]
+    command_line.run(profiled := parse("train", "--workdir=w", QUICKSTART, "--profile=0:40"))
+    assert called == [
+        ("train", "w", {"command": command.text, "profile": None}),
+        ("train", "w", {"command": profiled.text, "profile": range(40)}),
+    ]
+    assert profiled.config == command.config
 
 
 def test_steps_must_be_numbers(parse, called):
@@ -409,6 +422,7 @@ def test_other_errors_stay_what_they_are(parse, called, monkeypatch, error):
     ("words", "message"),
     [
         (["train", "--workdir=w", "--tracks=3"], "--tracks is for drive; for train see the fields"),
+        (["drive", "--workdir=w", "--profile=0:5"], "--profile is for train; for drive see"),
         (["train", "--workdir=w", "--batch=3"], "--batch is for inspect; for train see the fields"),
         (["drive", "--workdir=w", "--split=test"], "--split is for evaluate"),
         (["drive", "--workdir=w", "--step=1", "--steps=1,2"], "give one"),

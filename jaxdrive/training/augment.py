@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxdrive.heads import Head
 from jaxdrive.training import pixels
 from jaxdrive.training.randomness import row_keys
+from jaxdrive.training.scopes import AUGMENT, scope
 from jaxdrive.views import TRANSFORMS
 
 # The kinds of change, by kind the settings of which one has to be above 0 for it to do anything. A
@@ -121,16 +122,17 @@ def make_augment(
     ) -> dict[str, Any]:
         changed = {}
         for name in heads:
-            part = batch[name]
-            changes = draw(
-                settings,
-                seed=seed,
-                head=list(heads).index(name),
-                position=position,
-                step=step,
-                rows=first_row + jnp.arange(len(part["mask"]), dtype=jnp.int32),
-            )
-            changed[name] = _change_part(settings, heads, part, changes)
+            with scope(AUGMENT, name):
+                part = batch[name]
+                changes = draw(
+                    settings,
+                    seed=seed,
+                    head=list(heads).index(name),
+                    position=position,
+                    step=step,
+                    rows=first_row + jnp.arange(len(part["mask"]), dtype=jnp.int32),
+                )
+                changed[name] = _change_part(settings, heads, part, changes)
         return changed
 
     return augment

@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.profiler import StepTraceAnnotation, TraceAnnotation
 
 from jaxdrive.errors import UserError
 from jaxdrive.heads import controls
@@ -23,8 +24,10 @@ from jaxdrive.logs import logger
 from jaxdrive.training import alarm, checkpoint, metrics
 from jaxdrive.training.gradients import gradient_line
 from jaxdrive.training.heldout import measure
+from jaxdrive.training.memory import memory_line
 from jaxdrive.training.parts import Trainer, batches_from
 from jaxdrive.training.pictures import pictures
+from jaxdrive.training.profiler import Profiler
 from jaxdrive.training.progress import Progress, measured, reason_to_stop
 from jaxdrive.training.signals import StoppedError, StopRequest
 from jaxdrive.training.state import TrainState
@@ -36,6 +39,19 @@ _STEPS_AHEAD = 2
 _SKIPPED_IN_A_ROW = 100
 _SAVING = ("checkpoint_every", "keep_every", "eval_every")
 _INTERVALS = ("log_every", "gradients_every", *_SAVING)
+
+
+@dataclasses.dataclass(frozen=True)
+class BetweenUpdates:
+    """What the loop attends to between two updates.
+
+    Attributes:
+      stop: Set by a signal: the loop saves the current step and leaves.
+      profiler: Starts and ends a trace.
+    """
+
+    stop: StopRequest
+    profiler: Profiler
 
 
 @dataclasses.dataclass
@@ -64,7 +80,7 @@ def run(
     writer: Any,
     meta: Mapping[str, Any],
     progress: Progress,
-    stop: StopRequest,
+    between: BetweenUpdates,
 ) -> str | None:
     """Trains from `state` to `config.num_steps`, or until held-out skill rises no more.
 
@@ -76,13 +92,13 @@ def run(
       writer: Where metrics go.
       meta: What every checkpoint says of its run.
       progress: Of the run so far.
-      stop: Asked for by a signal: the step at hand is saved before leaving.
+      between: What happens between two updates.
 
     Returns:
       Why it stopped early; None where it did not.
 
     Raises:
-      StoppedError: `stop` was asked for.
+      StoppedError: A signal asked for it.
       UserError: Many updates in a row were not finite.
     """
     step, position, num_steps = int(state.step), int(state.position), config["num_steps"]
@@ -99,10 +115,10 @@ def run(
         cold = False
         stopping = False
         while step < boundary and not stopping:
-            state = _advance(trainer, state, batches, boundary - step, window, stop)
+            state = _advance(trainer, state, batches, range(step, boundary), window, between)
             step = _step_of(trainer, state)
             _check_finite(window, step)
-            stopping = stop.agreed()
+            stopping = between.stop.agreed()
         if step > begun:
             drawn = len(window.metrics) * config["batch_size"]
             progress = dataclasses.replace(progress, samples=progress.samples + drawn)
@@ -114,7 +130,8 @@ def run(
             line, skill = line | alarm.alarm_line(alarms), None
             # A run that is stopped saves at once and measures only where it would have anyway.
             if _due(step, config, "eval_every") or (config["eval_every"] and step == num_steps):
-                held_out = measure(trainer, config, state)
+                with TraceAnnotation("measure held-out frames"):
+                    held_out = measure(trainer, config, state)
                 line, skill = line | held_out.line, held_out.skill
                 minimum = early["min_improvement"]
                 progress = measured(progress, step, skill, min_improvement=minimum)
@@ -125,12 +142,13 @@ def run(
             if due or stopping or step == num_steps:
                 kept = trainer.network.partition.get_state(state)
                 told = {**meta, "progress": dataclasses.asdict(progress)}
-                checkpoint.save(manager, step, kept, meta=told, skill=skill)
+                with TraceAnnotation("save checkpoint"):
+                    checkpoint.save(manager, step, kept, meta=told, skill=skill)
         if stopping:
             manager.wait_until_finished()
             if manager.latest_step() is None:
                 raise KeyboardInterrupt
-            raise StoppedError(step, stop.number)
+            raise StoppedError(step, between.stop.number)
     manager.wait_until_finished()
     return reason
 
@@ -153,38 +171,47 @@ def _advance(
     trainer: Trainer,
     state: TrainState,
     batches: Iterator[Any],
-    steps: int,
+    steps: range,
     window: _Window,
-    stop: StopRequest,
+    between: BetweenUpdates,
 ) -> TrainState:
-    """Draws `steps` batches, fewer when a stop is asked for; notes what happened in `window`."""
+    """Makes the updates `steps`, fewer when a stop is asked for; notes what happened in `window`.
+
+    The window's seconds leave out what starting and writing a trace takes.
+    """
     put_batch = trainer.network.partition.put_batch
     started = time.perf_counter()
-    for index in range(steps):
-        if window.compiles and index == 1:
+    for step in steps:
+        started += between.profiler.at(step, state)
+        if window.compiles and step == steps.start + 1:
             # The first step of a process compiles, which is no part of its speed.
             jax.block_until_ready(state)
             started, window.seconds_waiting, window.batches_timed = time.perf_counter(), 0.0, 0
-        before = time.perf_counter()
-        window.batch = next(batches)
-        window.seconds_waiting += time.perf_counter() - before
-        batch = put_batch(window.batch)
-        if trainer.gradients and window.measures_gradients and index == steps - 1:
-            # No part of the speed of a step.
-            jax.block_until_ready(state)
+        with StepTraceAnnotation("train", step_num=step):
             before = time.perf_counter()
-            window.gradients = jax.device_get(trainer.gradients(state, batch))
-            started += time.perf_counter() - before
-        state, step_metrics = trainer.train_step(state, batch)
-        window.metrics.append(step_metrics)
-        window.batches_timed += 1
-        for head, part in window.batch.items():
-            window.labels[head].append(part["labels"][head])
-        jax.block_until_ready(window.metrics[-1 - _STEPS_AHEAD :][0])
-        if stop.now():
+            with TraceAnnotation("wait for data"):
+                window.batch = next(batches)
+            window.seconds_waiting += time.perf_counter() - before
+            with TraceAnnotation("put batch on devices"):
+                batch = put_batch(window.batch)
+            if trainer.gradients and window.measures_gradients and step == steps[-1]:
+                # No part of the speed of a step.
+                jax.block_until_ready(state)
+                before = time.perf_counter()
+                window.gradients = jax.device_get(trainer.gradients(state, batch))
+                started += time.perf_counter() - before
+            state, step_metrics = trainer.train_step(state, batch)
+            window.metrics.append(step_metrics)
+            window.batches_timed += 1
+            for head, part in window.batch.items():
+                window.labels[head].append(part["labels"][head])
+            with TraceAnnotation("wait for devices"):
+                jax.block_until_ready(window.metrics[-1 - _STEPS_AHEAD :][0])
+        if between.stop.now():
             break
     jax.block_until_ready(state)
     window.seconds += time.perf_counter() - started
+    between.profiler.at(step + 1, state)
     return state
 
 
@@ -247,6 +274,7 @@ def _train_line(
         "train/images_per_second": images / window.seconds,
         "train/waiting_share": window.seconds_waiting / window.seconds,
         "train/seconds_left": (config["num_steps"] - step) * window.seconds / batches,
+        **memory_line(),
     }
 
 

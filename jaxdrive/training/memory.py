@@ -1,4 +1,4 @@
-"""How much memory is free, and what to say when a device or the host has too little of it."""
+"""How much memory is free and in use, and what to say when a device or the host has too little."""
 
 import re
 from collections.abc import Iterator
@@ -22,6 +22,23 @@ def free_memory() -> str:
             free = statistics["bytes_limit"] - statistics["bytes_in_use"]
             parts.append(f"{_text(free)} on {device}")
     return ", ".join(parts)
+
+
+def memory_line() -> dict[str, float]:
+    """What is logged of memory, in GB (1e9 bytes).
+
+    Returns:
+      "train/host_memory_gb", what this process has in the host's memory; and where devices say it,
+      "train/device_memory_gb" and "train/device_memory_peak_gb", what the fullest one of this
+      process holds now and has held at most.
+    """
+    line = {"train/host_memory_gb": psutil.Process().memory_info().rss / 1e9}
+    devices = [device.memory_stats() or {} for device in jax.local_devices()]
+    for name, key in (("", "bytes_in_use"), ("_peak", "peak_bytes_in_use")):
+        found = [statistics[key] / 1e9 for statistics in devices if key in statistics]
+        if found:
+            line[f"train/device_memory{name}_gb"] = max(found)
+    return line
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.initial import with_initial
 from jaxdrive.training.memory import free_memory, out_of_memory_told
 from jaxdrive.training.parts import Trainer, resolve_passes, supervise_of
+from jaxdrive.training.profiler import Profiler
 from jaxdrive.training.progress import Progress
 from jaxdrive.training.signals import StopRequest
 from jaxdrive.training.state import TrainState
@@ -34,6 +35,7 @@ def train(
     meta: Mapping[str, Any],
     changes: Sequence[str],
     initial: Chosen | None,
+    traced: range,
 ) -> str | None:
     """Trains until `config.num_steps`, from the newest checkpoint in `workdir` on.
 
@@ -44,6 +46,7 @@ def train(
       meta: What every checkpoint says of its run: "config", "versions", "dataset_fingerprint".
       changes: What has changed in the settings since the newest checkpoint, for TensorBoard.
       initial: Weights that a run without a checkpoint starts from; None draws them at random.
+      traced: The updates to trace, from `profiler.steps_to_trace`.
 
     Returns:
       Why it stopped early; None where it did not.
@@ -56,6 +59,8 @@ def train(
     with (
         checkpoint.open_manager(workdir, keep_every=config["keep_every"]) as manager,
         StopRequest() as stop,
+        # Other processes would write the same parts under the same names.
+        Profiler(traced if jax.process_index() == 0 else range(0), workdir) as profiler,
     ):
         state, progress = _first_state(trainer, manager, initial)
         step = int(state.step)
@@ -77,7 +82,7 @@ def train(
                     writer=writer,
                     meta=meta,
                     progress=progress,
-                    stop=stop,
+                    between=loop.BetweenUpdates(stop, profiler),
                 )
         finally:
             writer.close()

@@ -24,6 +24,7 @@ from jaxdrive.models.multihead import MultiHead
 from jaxdrive.training import randomness
 from jaxdrive.training.losses import decode, example_losses
 from jaxdrive.training.metrics import HeadMetrics
+from jaxdrive.training.scopes import ALL, LOSS, METRICS, OPTIMIZER, PASS, SUM, scope
 from jaxdrive.training.state import TrainState
 
 DATA_AXIS = "data"
@@ -78,19 +79,22 @@ def make_train_step(
         gradients, batch_stats, metrics = gradients_of(
             model, heads, state, batch, counts, supervise
         )
-        gradients, metrics = jax.lax.psum((gradients, metrics), DATA_AXIS)
-        norm = optax.tree.norm(gradients)
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-        updated = TrainState(
-            step=state.step + 1,
-            position=state.position + 1,
-            params=optax.apply_updates(state.params, updates),
-            batch_stats=_mean_over_devices(batch_stats),
-            opt_state=opt_state,
-        )
-        finite = jnp.isfinite(norm)
-        skipped = dataclasses.replace(state, position=state.position + 1)
-        state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, skipped)
+        with scope(SUM):
+            gradients, metrics = jax.lax.psum((gradients, metrics), DATA_AXIS)
+            batch_stats = _mean_over_devices(batch_stats)
+        with scope(OPTIMIZER):
+            norm = optax.tree.norm(gradients)
+            updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+            updated = TrainState(
+                step=state.step + 1,
+                position=state.position + 1,
+                params=optax.apply_updates(state.params, updates),
+                batch_stats=batch_stats,
+                opt_state=opt_state,
+            )
+            finite = jnp.isfinite(norm)
+            skipped = dataclasses.replace(state, position=state.position + 1)
+            state = jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, skipped)
         return state, {"heads": metrics, "gradient_norm": norm, "skipped": ~finite}
 
     return train_step
@@ -146,7 +150,8 @@ def _rows_of(batch: Batch) -> jax.Array:
 def counts_of(batch: Batch, heads: Mapping[str, Head], supervise: str) -> dict[str, jax.Array]:
     """By head, the rows that it sees over all devices."""
     own = {name: batch[name]["mask"].sum().astype(jnp.float32) for name in heads}
-    own = jax.lax.psum(own, DATA_AXIS)
+    with scope(SUM):
+        own = jax.lax.psum(own, DATA_AXIS)
     return own if supervise == "own" else dict.fromkeys(heads, sum(own.values()))
 
 
@@ -182,10 +187,12 @@ def _loss(
     loss = jnp.zeros((), next(iter(outputs.values())).dtype)
     metrics = {}
     for name in rows:
-        loss += head_loss(heads[name], outputs[name], labels[name], masks[name], counts[name])
-        metrics[name] = HeadMetrics.from_outputs(
-            heads[name], jax.lax.stop_gradient(outputs[name]), labels[name], masks[name]
-        )
+        with scope(LOSS, name):
+            loss += head_loss(heads[name], outputs[name], labels[name], masks[name], counts[name])
+        with scope(METRICS, name):
+            metrics[name] = HeadMetrics.from_outputs(
+                heads[name], jax.lax.stop_gradient(outputs[name]), labels[name], masks[name]
+            )
     return loss, (updates.get("batch_stats", {}), metrics)
 
 
@@ -267,7 +274,8 @@ def _one_pass(
             all_of.dropout_keys,
         )
 
-    gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
+    with scope(PASS, ALL):
+        gradients, (batch_stats, metrics) = jax.grad(loss, has_aux=True)(state.params)
     return gradients, batch_stats, metrics
 
 
@@ -304,8 +312,11 @@ def _separate_passes(
                 part.get("dropout_keys"),
             )
 
-        gradients, (batch_stats, passed) = jax.grad(loss, has_aux=True)(state.params, batch_stats)
-        total = gradients if total is None else jax.tree.map(jnp.add, total, gradients)
+        with scope(PASS, name):
+            gradients, (batch_stats, passed) = jax.grad(loss, has_aux=True)(
+                state.params, batch_stats
+            )
+            total = gradients if total is None else jax.tree.map(jnp.add, total, gradients)
         for head, value in passed.items():
             metrics[head] = metrics[head].merge(value) if head in metrics else value
     return total, batch_stats, metrics

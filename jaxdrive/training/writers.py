@@ -218,7 +218,7 @@ class ConsoleWriter(_Writer):
         self._num_steps = num_steps
 
     def write_scalars(self, step: int, scalars: Scalars) -> None:
-        """Shows epoch, losses, skills, learning rate, speed, waiting and time left."""
+        """Shows epoch, losses, skills, learning rate, speed, waiting, memory and time left."""
         parts = [f"step {step}/{self._num_steps}", f"epoch {scalars['train/epoch']:.1f}"]
         parts.append(f"loss {scalars['train/loss']:.4f}")
         parts += [
@@ -229,6 +229,12 @@ class ConsoleWriter(_Writer):
         parts.append(f"rate {scalars['train/learning_rate']:.1e}")
         parts.append(f"{scalars['train/images_per_second']:,.0f} images/s")
         parts.append(f"waiting for data {scalars['train/waiting_share']:.0%}")
+        parts.append(f"memory {scalars['train/host_memory_gb']:.1f} GB")
+        if "train/device_memory_peak_gb" in scalars:
+            parts.append(
+                f"device memory {scalars['train/device_memory_gb']:.1f} GB,"
+                f" peak {scalars['train/device_memory_peak_gb']:.1f} GB"
+            )
         minutes, seconds = divmod(round(scalars["train/seconds_left"]), 60)
         parts.append(f"{minutes}:{seconds:02d} left")
         logger.info("%s", " | ".join(parts))

@@ -19,8 +19,8 @@ from jaxdrive.training.writers import read_metrics
 
 ROOT = Path(__file__).parents[2]
 
-# What a clock measured.
-_CLOCK = ("images_per_second", "waiting_share", "seconds_left")
+# What differs from run to run: times and memory.
+_MEASURED = ("images_per_second", "waiting_share", "seconds_left", "memory_gb", "memory_peak_gb")
 
 # Small enough for seconds, large enough that every part has something to do.
 TINY = {
@@ -156,6 +156,6 @@ def final_state(workdir: Path):
 
 
 def numbers(workdir) -> list[dict]:
-    """metrics.jsonl without what a clock measured."""
+    """metrics.jsonl without times and memory."""
     lines = read_metrics(epath.Path(workdir) / "metrics.jsonl")
-    return [{k: v for k, v in line.items() if not k.endswith(_CLOCK)} for line in lines]
+    return [{k: v for k, v in line.items() if not k.endswith(_MEASURED)} for line in lines]

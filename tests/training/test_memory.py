@@ -1,6 +1,8 @@
 """What is said when memory does not suffice: by a device, by the host, and by whom not."""
 
+import mmap
 import re
+import types
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 
 from jaxdrive.errors import UserError
-from jaxdrive.training.memory import asked, free_memory, out_of_memory_told
+from jaxdrive.training.memory import asked, free_memory, memory_line, out_of_memory_told
 
 PEBIBYTES = 2**50
 TOLD = {"what": "training with config.batch_size=8", "remedy": "Lower --config.batch_size"}
@@ -50,3 +52,25 @@ def test_other_failures_stay_what_they_are():
     with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"), out_of_memory_told(**TOLD):
         raise jax.errors.JaxRuntimeError("INTERNAL: something else")
     assert "GB of memory free" in free_memory()
+
+
+def test_the_line_says_what_the_process_and_the_fullest_device_hold(monkeypatch):
+    before = memory_line()
+    # Devices of a CPU say nothing of their memory.
+    assert before.keys() == {"train/host_memory_gb"}
+    with mmap.mmap(-1, 3 * 10**8) as filled:
+        filled.write(bytes(3 * 10**8))
+        grown = memory_line()["train/host_memory_gb"] - before["train/host_memory_gb"]
+    assert 0.2 < grown < 0.5
+    statistics = [
+        {"bytes_in_use": 2e9, "peak_bytes_in_use": 3e9},
+        {"bytes_in_use": 1e9, "peak_bytes_in_use": 5e9},
+        None,
+    ]
+    devices = [
+        types.SimpleNamespace(memory_stats=lambda found=found: found) for found in statistics
+    ]
+    monkeypatch.setattr(jax, "local_devices", lambda: devices)
+    line = memory_line()
+    assert line.pop("train/host_memory_gb") > 0
+    assert line == {"train/device_memory_gb": 2.0, "train/device_memory_peak_gb": 5.0}

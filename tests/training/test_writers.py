@@ -145,6 +145,7 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     train |= {"train/steering/skill": 0.7, "train/brake/skill": None}
     train |= {"train/learning_rate": 1e-3, "train/images_per_second": 4321.0}
     train |= {"train/epoch": 3.14, "train/waiting_share": 0.25, "train/seconds_left": 125.4}
+    train |= {"train/host_memory_gb": 1.24}
     held_out = {"validation/steering/mse": 0.1, "validation/brake/mse": 0.0}
     held_out |= {"validation/steering/skill": 0.4567, "validation/brake/skill": None}
     held_out |= {
@@ -170,11 +171,21 @@ def test_a_run_s_writer_writes_everywhere(tmp_path, caplog):
     assert shown == [
         "step 100/200 | epoch 3.1 | loss 0.5000 | steering 0.3000 skill 0.700"
         " | brake (no example counted) skill (constant label) | rate 1.0e-03 | 4,321 images/s"
-        " | waiting for data 25% | 2:05 left",
+        " | waiting for data 25% | memory 1.2 GB | 2:05 left",
         "    held out: skill steering 0.457 brake (constant label)"
         " | balanced 0.250 (constant label)"
         " | mse steering 0.1000 brake 0.0000",
     ]
+
+
+def test_the_console_shows_the_memory_of_devices_that_say_it(caplog):
+    caplog.set_level(logging.INFO, logger="jaxdrive")
+    train = dict.fromkeys(("train/epoch", "train/loss", "train/learning_rate"), 0.0)
+    train |= dict.fromkeys(("train/images_per_second", "train/waiting_share"), 0.0)
+    train |= {"train/seconds_left": 0.0, "train/host_memory_gb": 1.24}
+    train |= {"train/device_memory_gb": 3.14, "train/device_memory_peak_gb": 60.0}
+    writers.ConsoleWriter(heads=[], num_steps=20).write_scalars(10, train)
+    assert " | memory 1.2 GB | device memory 3.1 GB, peak 60.0 GB | " in caplog.text
 
 
 def test_other_processes_write_nowhere(tmp_path, monkeypatch):
