@@ -9,7 +9,6 @@ import inspect
 import itertools
 import os
 import runpy
-import socket
 import sys
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -287,11 +286,12 @@ def run(command: Command) -> int:
     """
     # Libraries log tracebacks of errors that they raise as well; ours tell those once.
     logging.set_verbosity(logging.FATAL)
-    _join_processes(command.flags)
     import jax
 
-    from jaxdrive import compilation_cache
+    from jaxdrive import compilation_cache, processes
     from jaxdrive import workdir as workdirs
+
+    processes.join(command.flags)
 
     logs.to_console(quiet=jax.process_index() != 0)
     with workdirs.plain_system_errors():
@@ -356,49 +356,3 @@ def _steps(words: Sequence[str]) -> list[int]:
     if not all(word.isdigit() for word in words):
         raise UsageError(f"--steps takes numbers with commas between them, found {','.join(words)}")
     return [int(word) for word in words]
-
-
-def _join_processes(given: Mapping[str, Any]) -> None:
-    """Joins a run of several processes: as the flags say, or as JAX finds by itself."""
-    import jax
-
-    names = ("coordinator", "num_processes", "process_id")
-    missing = [f"--{name}" for name in names if given[name] is None]
-    if missing and len(missing) < 3:
-        raise UsageError(f"a run of several processes needs {', '.join(missing)} as well")
-    if not missing:
-        _check_processes(given)
-    try:
-        jax.distributed.initialize(*(given[name] for name in names))
-    except ValueError as error:
-        # What JAX says where nothing tells of other processes.
-        if not missing or "coordinator_address should be defined" not in str(error):
-            raise UserError(f"cannot join the other processes: {error}") from error
-    except RuntimeError as error:
-        raise UserError(
-            f"cannot join the other processes ({' '.join(str(error).split())[:200]}): is every one"
-            " of them started, with the same --coordinator and --num_processes?"
-        ) from error
-
-
-def _check_processes(given: Mapping[str, Any]) -> None:
-    """Looks at the flags of a process; at the port as well in process 0, which listens on it."""
-    host, _, port = given["coordinator"].rpartition(":")
-    if not host or not port.isdigit() or not 0 < int(port) < 65536:
-        raise UsageError(f"--coordinator takes host:port, found {given['coordinator']!r}")
-    if not 0 <= given["process_id"] < given["num_processes"]:
-        raise UsageError(
-            f"--process_id={given['process_id']} has to be from 0 to"
-            f" {given['num_processes'] - 1}, with --num_processes={given['num_processes']}"
-        )
-    if given["process_id"]:
-        return
-    try:
-        with socket.socket() as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("", int(port)))
-    except OSError as error:
-        raise UserError(
-            f"process 0 cannot listen on {given['coordinator']} ({error.strerror}): name another"
-            " port, or end the process that uses it"
-        ) from error

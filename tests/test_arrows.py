@@ -30,6 +30,7 @@ BESIDE = {
     "checks": {"heads"} | LEAVES,
     "errors": set(),
     "compilation_cache": {"logs"},
+    "processes": {"errors"},
     "durations": {"errors"},
     "views": set(),
     "logs": set(),
@@ -59,7 +60,7 @@ def rooms_for(room: str) -> set[str]:
     allowed = set(itertools.chain(*STOREYS[level:])) | LEAVES
     allowed -= {"models"} if room.startswith("data") else set()
     allowed |= {"workdir"} if room in ABOVE_WORKDIR else set()
-    allowed |= {"checks", "compilation_cache"} if room == "command_line" else set()
+    allowed |= {"checks", "compilation_cache", "processes"} if room == "command_line" else set()
     return allowed | ({"simulators"} if room in ABOVE_SIMULATORS else set())
 
 

@@ -10,7 +10,7 @@ import pytest
 from etils import epath
 
 from configs import quickstart
-from jaxdrive import command_line, compilation_cache
+from jaxdrive import command_line, compilation_cache, processes
 from jaxdrive import run as verbs
 from jaxdrive import workdir as workdirs
 from jaxdrive.errors import UsageError, UserError
@@ -311,7 +311,7 @@ def called(monkeypatch, tmp_path) -> list:
 
         monkeypatch.setattr(verbs, name, note)
     monkeypatch.setattr(command_line.logs, "to_console", lambda **_: None)
-    monkeypatch.setattr(command_line, "_join_processes", lambda _: None)
+    monkeypatch.setattr(processes, "join", lambda _: None)
     # It changes settings of JAX for all tests that come after.
     monkeypatch.setattr(compilation_cache, "set_up", lambda *_, **__: None)
     return calls

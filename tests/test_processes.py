@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from jaxdrive import command_line
+from jaxdrive import processes
 from jaxdrive.errors import UsageError, UserError
 
 
@@ -25,7 +25,7 @@ from jaxdrive.errors import UsageError, UserError
 def test_flags_of_several_processes_are_checked_before_joining(given, message):
     flags = dict.fromkeys(("coordinator", "num_processes", "process_id")) | given
     with pytest.raises(UsageError, match=message):
-        command_line._join_processes(flags)
+        processes.join(flags)
 
 
 def test_a_port_in_use_is_named():
@@ -35,6 +35,6 @@ def test_a_port_in_use_is_named():
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         given = {"coordinator": address, "num_processes": 2, "process_id": 0}
         with pytest.raises(UserError, match=rf"cannot listen on {address} .*another port"):
-            command_line._check_processes(given)
-        command_line._check_processes(given | {"process_id": 1})
-    command_line._check_processes(given)
+            processes._check(given)
+        processes._check(given | {"process_id": 1})
+    processes._check(given)
