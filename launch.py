@@ -30,6 +30,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 def main() -> int:
     """Runs the verb of the command line; returns the exit code."""
+    from jaxdrive import allocator
+
+    allocator.keep_freed_memory()
     from jaxdrive import command_line
     from jaxdrive.errors import UserError
 

@@ -21,7 +21,7 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from jaxdrive import checks, durations, logs
-from jaxdrive.errors import UsageError, UserError
+from jaxdrive.errors import UsageError
 
 VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare")
 _SPLITS = ("train", "validation", "test")

@@ -6,6 +6,7 @@ On pictures of 90 x 320, with one head and common=(128,), head=(): 1,420,481 par
 import jax
 from flax import linen as nn
 
+from jaxdrive.models.layers import conv
 from jaxdrive.models.pooling import max_pool
 from jaxdrive.models.sizes import check_size, least_size
 
@@ -17,7 +18,13 @@ LEAST_SIZE = least_size((_CONVOLUTION, _POOL) * _BLOCKS)
 
 
 class FirstNet(nn.Module):
-    """Three convolutions without padding, each with a ReLU and max pooling; the map flattened."""
+    """Three convolutions without padding, each with a ReLU and max pooling; the map flattened.
+
+    Attributes:
+      platform: Where it is computed, see `formulations.py`.
+    """
+
+    platform: str
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -30,9 +37,14 @@ class FirstNet(nn.Module):
         x = image
         for _ in range(_BLOCKS):
             size, stride = _CONVOLUTION
-            convolution = nn.Conv(
-                _CHANNELS, (size, size), strides=stride, padding="VALID", dtype=image.dtype
+            convolution = conv(
+                _CHANNELS,
+                size,
+                stride=stride,
+                padding="VALID",
+                platform=self.platform,
+                dtype=image.dtype,
             )
             size, stride = _POOL
-            x = max_pool(nn.relu(convolution(x)), size=size, stride=stride)
+            x = max_pool(nn.relu(convolution(x)), size=size, stride=stride, platform=self.platform)
         return x.reshape(x.shape[0], -1)

@@ -4,11 +4,13 @@ A layer computes in the dtype of its input and keeps its parameters in float32, 
 cast to.
 """
 
-import itertools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from jaxdrive.models.convolution import conv_function, depthwise, pointwise
 
 # As Keras draws first kernels (Glorot and Bengio, 2010).
 KERNEL_INIT = nn.initializers.glorot_uniform()
@@ -70,102 +72,90 @@ class BatchNorm(nn.Module):
         return jax.lax.pmean(value, self.axis_name)
 
 
+def conv(
+    channels: int,
+    size: int,
+    *,
+    stride: int = 1,
+    padding: str = "SAME",
+    platform: str,
+    **settings: Any,
+) -> nn.Conv:
+    """Flax's convolution in the form that is fast on a platform.
+
+    Args:
+      channels: Output channels.
+      size: Height and width of its kernel.
+      stride: From one window to the next.
+      padding: "SAME" or "VALID".
+      platform: Where it is computed, see `formulations.py`.
+      settings: Further ones of `flax.linen.Conv`.
+    """
+    return nn.Conv(
+        channels,
+        (size, size),
+        strides=stride,
+        padding=padding,
+        conv_general_dilated=conv_function(platform),
+        **settings,
+    )
+
+
 class SeparableConv(nn.Module):
     """A 3x3 convolution of every channel by itself, then a 1x1 convolution; without biases.
 
     Attributes:
       features: Output channels.
-      formulation: One of `FORMULATIONS`, or "auto" for the faster one on this platform.
+      platform: Where it is computed, see `formulations.py`.
     """
 
     features: int
-    formulation: str = "auto"
+    platform: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, H, W, C] to [n, H, W, features], padded with zeros."""
-        x = DepthwiseConv(self.formulation, name="depthwise")(x)
-        return PointwiseConv(self.features, formulation=self.formulation, name="pointwise")(x)
+        x = DepthwiseConv(self.platform, name="depthwise")(x)
+        return PointwiseConv(self.features, self.platform, name="pointwise")(x)
 
 
 class DepthwiseConv(nn.Module):
     """A 3x3 convolution of every channel by itself, with stride 1, zero padding and no bias.
 
-    As "products" it is nine shifted copies of the picture, each multiplied by one weight of every
-    channel, and summed.
-
     Attributes:
-      formulation: One of `FORMULATIONS`, or "auto".
+      platform: Where it is computed, see `formulations.py`.
     """
 
-    formulation: str = "auto"
+    platform: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, H, W, C] to the same shape and dtype."""
         kernel = _kernel(self, (3, 3, 1, x.shape[-1]), x.dtype)
-        if _resolve(self.formulation) == "stock":
-            return _stock_conv(x, kernel, groups=x.shape[-1])
-        return _shifted_products(x, kernel)
+        return depthwise(x, kernel, platform=self.platform)
 
 
 class PointwiseConv(nn.Module):
-    """A 1x1 convolution without bias: as "products", one matrix product over all pixels.
+    """A 1x1 convolution without bias.
 
     Attributes:
       features: Output channels.
+      platform: Where it is computed, see `formulations.py`.
       stride: Takes every so many-th row and column.
-      formulation: One of `FORMULATIONS`, or "auto".
     """
 
     features: int
+    platform: str
     stride: int = 1
-    formulation: str = "auto"
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, H, W, C] to [n, ceil(H / stride), ceil(W / stride), features]."""
         kernel = _kernel(self, (1, 1, x.shape[-1], self.features), x.dtype)
-        if _resolve(self.formulation) == "stock":
-            return _stock_conv(x, kernel, stride=self.stride)
-        x = x[:, :: self.stride, :: self.stride]
-        flat = x.reshape(-1, x.shape[-1]) @ kernel[0, 0]
-        return flat.reshape(*x.shape[:-1], self.features)
-
-
-# "stock": XLA's own convolution. "products": products and sums, the same numbers.
-FORMULATIONS = ("stock", "products")
-
-
-def _resolve(formulation: str) -> str:
-    """What "auto" means here: measured on CPU (benchmarks/results/xception.md), stock elsewhere."""
-    if formulation != "auto":
-        return formulation
-    return "products" if jax.default_backend() == "cpu" else "stock"
+        return pointwise(x, kernel, stride=self.stride, platform=self.platform)
 
 
 def _kernel(layer: nn.Module, shape: tuple[int, ...], dtype: jnp.dtype) -> jax.Array:
     """The parameter "kernel" with the shape and the first values of `nn.Conv`'s."""
     kernel: jax.Array = layer.param("kernel", KERNEL_INIT, shape, jnp.float32)
     return kernel.astype(dtype)
-
-
-def _shifted_products(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    height, width = x.shape[1:3]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    total = jnp.zeros_like(x)
-    for row, column in itertools.product(range(3), range(3)):
-        shifted = padded[:, row : row + height, column : column + width]
-        total += shifted * kernel[row : row + 1, column : column + 1]
-    return total
-
-
-def _stock_conv(x: jax.Array, kernel: jax.Array, *, stride: int = 1, groups: int = 1) -> jax.Array:
-    return jax.lax.conv_general_dilated(
-        x,
-        kernel,
-        (stride, stride),
-        "SAME",
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
-    )

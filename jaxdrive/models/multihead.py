@@ -116,6 +116,7 @@ def make_model(
     heads: Sequence[str],
     *,
     axis_name: str,
+    platform: str,
     outputs: Mapping[str, int] | None = None,
 ) -> MultiHead:
     """The network of `config.model`.
@@ -124,6 +125,8 @@ def make_model(
       config: `config.model`.
       heads: Names of the heads.
       axis_name: The device axis over which batch statistics are averaged.
+      platform: Where it is computed, as JAX names it: "cpu", "gpu", "tpu". It decides how, not
+        what: see `formulations.py`.
       outputs: By head name, how many numbers it gives; one where it is not named.
 
     Raises:
@@ -138,7 +141,7 @@ def make_model(
             )
     _check_batch_norm(config)
     return MultiHead(
-        backbone=BACKBONES[config["backbone"]](config, _batch_norm(config, axis_name)),
+        backbone=BACKBONES[config["backbone"]](config, _batch_norm(config, axis_name), platform),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
         outputs=outputs or {},
@@ -178,20 +181,26 @@ BATCH_NORMALISED = {
 }
 
 
-def _small(config: Mapping[str, Any], batch_norm: Callable[..., BatchNorm]) -> nn.Module:
+def _small(
+    config: Mapping[str, Any], batch_norm: Callable[..., BatchNorm], platform: str
+) -> nn.Module:
     return SmallNet(
         channels=tuple(config["channels"]),
         batch_norm=batch_norm if config["batch_norm"]["use"] else None,
+        platform=platform,
         parent=None,
     )
 
 
-# By name, what makes a backbone of `config.model` and of what makes its batch normalisation.
-BACKBONES: dict[str, Callable[[Mapping[str, Any], Callable[..., BatchNorm]], nn.Module]] = {
+# By name, what makes a backbone of `config.model`, of what makes its batch normalisation and of the
+# platform.
+BACKBONES: dict[str, Callable[[Mapping[str, Any], Callable[..., BatchNorm], str], nn.Module]] = {
     "small": _small,
-    "pilotnet": lambda config, batch_norm: PilotNet(parent=None),
-    "pilotnet_same": lambda config, batch_norm: PilotNetSame(batch_norm, parent=None),
-    "first_net": lambda config, batch_norm: FirstNet(parent=None),
-    "small_inception": lambda config, batch_norm: SmallInception(parent=None),
-    "xception": lambda config, batch_norm: Xception(batch_norm, parent=None),
+    "pilotnet": lambda config, batch_norm, platform: PilotNet(platform, parent=None),
+    "pilotnet_same": lambda config, batch_norm, platform: PilotNetSame(
+        batch_norm, platform, parent=None
+    ),
+    "first_net": lambda config, batch_norm, platform: FirstNet(platform, parent=None),
+    "small_inception": lambda config, batch_norm, platform: SmallInception(platform, parent=None),
+    "xception": lambda config, batch_norm, platform: Xception(batch_norm, platform, parent=None),
 }

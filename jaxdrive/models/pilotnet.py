@@ -15,7 +15,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
-from jaxdrive.models.layers import BatchNorm
+from jaxdrive.models.layers import BatchNorm, conv
 from jaxdrive.models.sizes import check_size, least_size
 
 # (channels, size, stride) of the convolutions.
@@ -24,7 +24,13 @@ LEAST_SIZE = least_size([(size, stride) for _, size, stride in _CONVOLUTIONS])
 
 
 class PilotNet(nn.Module):
-    """Five convolutions without padding, each with a ReLU, then the whole map flattened."""
+    """Five convolutions without padding, each with a ReLU, then the whole map flattened.
+
+    Attributes:
+      platform: Where it is computed, see `formulations.py`.
+    """
+
+    platform: str
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -36,8 +42,13 @@ class PilotNet(nn.Module):
         check_size(image, least=LEAST_SIZE, backbone="pilotnet")
         x = image
         for channels, size, stride in _CONVOLUTIONS:
-            convolution = nn.Conv(
-                channels, (size, size), strides=stride, padding="VALID", dtype=image.dtype
+            convolution = conv(
+                channels,
+                size,
+                stride=stride,
+                padding="VALID",
+                platform=self.platform,
+                dtype=image.dtype,
             )
             x = nn.relu(convolution(x))
         return x.reshape(x.shape[0], -1)
@@ -48,17 +59,19 @@ class PilotNetSame(nn.Module):
 
     Attributes:
       batch_norm: Makes the normalisation after every convolution.
+      platform: Where it is computed, see `formulations.py`.
     """
 
     batch_norm: Callable[[], BatchNorm]
+    platform: str
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
         """Maps pictures [n, H, W, 3] in -1 to 1 to features [n, F] of their dtype."""
         x = image
         for channels, size, stride in _CONVOLUTIONS:
-            convolution = nn.Conv(
-                channels, (size, size), strides=stride, padding="SAME", dtype=image.dtype
+            convolution = conv(
+                channels, size, stride=stride, platform=self.platform, dtype=image.dtype
             )
             x = self.batch_norm()(nn.relu(convolution(x)), train=train, groups=groups)
         return x.reshape(x.shape[0], -1)

@@ -1,8 +1,7 @@
 """The largest and the mean number of windows of a map.
 
-Values and gradients of `max_pool` are those of `flax.linen.max_pool`, to the bit of a value and the
-choice among equal ones. On CPU it is written as shifted copies: XLA's own gradient takes four to
-nine times as long there.
+Values and gradients of `max_pool` equal those of `flax.linen.max_pool`, to the bit of a value and
+the choice among equal numbers.
 """
 
 import functools
@@ -11,30 +10,41 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-# "stock": XLA's own windows. "shifts": shifted copies of the map, compared one after the other.
-FORMULATIONS = ("stock", "shifts")
+from jaxdrive.models.formulations import STOCK, choose
 
 
 def max_pool(
-    x: jax.Array, *, size: int, stride: int, padding: str = "VALID", formulation: str = "auto"
+    x: jax.Array, *, size: int, stride: int, padding: str = "VALID", platform: str
 ) -> jax.Array:
-    """The largest of each window of size x size, of maps [n, H, W, C].
+    """The largest number of each window of size x size, of maps [n, H, W, C].
 
     Args:
       x: The maps.
       size: Height and width of a window.
-      stride: Rows and columns from one window to the next.
-      padding: "VALID": windows that fit into the map. "SAME", for stride 1 alone: one about every
-        point, and nothing outside of the map is the largest.
-      formulation: One of `FORMULATIONS`, or "auto" for the faster one on this platform.
+      stride: From one window to the next, in rows and in columns.
+      padding: "VALID": windows that fit into the map. "SAME": ceil(H / stride) rows of windows;
+        what lies outside of the map is never the largest.
+      platform: Where it is computed, see `formulations.py`.
     """
-    if formulation == "auto":
-        formulation = "shifts" if jax.default_backend() == "cpu" else "stock"
-    if formulation == "stock":
-        return nn.max_pool(x, (size, size), strides=(stride, stride), padding=padding)
-    if padding == "SAME":
-        sides = ((size - 1) // 2, size // 2)
-        x = jnp.pad(x, ((0, 0), sides, sides, (0, 0)), constant_values=-jnp.inf)
+    n, height, width, channels = x.shape
+    positions = n * -(-height // stride) * -(-width // stride)
+    if choose(platform, "max_pool", (size, stride, positions, channels)) == STOCK:
+        return stock_max_pool(x, size=size, stride=stride, padding=padding)
+    return max_pool_by_shifts(x, size=size, stride=stride, padding=padding)
+
+
+def stock_max_pool(x: jax.Array, *, size: int, stride: int, padding: str) -> jax.Array:
+    """`max_pool` as XLA's own windows."""
+    return nn.max_pool(x, (size, size), strides=(stride, stride), padding=padding)
+
+
+def max_pool_by_shifts(x: jax.Array, *, size: int, stride: int, padding: str) -> jax.Array:
+    """`max_pool` as shifted copies of the maps, compared one after the other.
+
+    XLA's own gradient of windows runs on one core of a CPU.
+    """
+    pads = jax.lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), padding)
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)), constant_values=-jnp.inf)
     for axis in (2, 1):
         last = (x.shape[axis] - size) // stride * stride
         shifted = [
@@ -45,7 +55,7 @@ def max_pool(
 
 
 def _larger(one: jax.Array, other: jax.Array) -> jax.Array:
-    # Where they are equal the first one alone gets the gradient, as in XLA; jnp.maximum halves it.
+    # Of equal numbers the first one alone gets the gradient, as in XLA; jnp.maximum halves it.
     return jnp.where(other > one, other, one)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 from flax import linen as nn
 
-from jaxdrive.models.layers import BatchNorm
+from jaxdrive.models.layers import BatchNorm, conv
 
 
 class SmallNet(nn.Module):
@@ -14,10 +14,12 @@ class SmallNet(nn.Module):
     Attributes:
       channels: Output channels of every convolution; each halves the picture.
       batch_norm: Makes the normalisation after every convolution; None leaves it out.
+      platform: Where it is computed, see `formulations.py`.
     """
 
     channels: Sequence[int]
     batch_norm: Callable[[], BatchNorm] | None
+    platform: str
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -25,10 +27,11 @@ class SmallNet(nn.Module):
         x = image
         for index, channels in enumerate(self.channels):
             size = 5 if index == 0 else 3
-            x = nn.Conv(
+            x = conv(
                 channels,
-                (size, size),
-                strides=2,
+                size,
+                stride=2,
+                platform=self.platform,
                 use_bias=self.batch_norm is None,
                 dtype=image.dtype,
             )(x)

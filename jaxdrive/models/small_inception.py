@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxdrive.models.layers import conv
 from jaxdrive.models.pooling import average_pool, max_pool
 from jaxdrive.models.sizes import check_size, least_size
 
@@ -21,7 +22,13 @@ LEAST_SIZE = least_size([(3, 1)] * (len(_PLAIN) + 1) + [(_AVERAGED, _AVERAGED)])
 
 
 class SmallInception(nn.Module):
-    """Two convolutions, max pooling, two modules, and means of 8x8 windows, flattened."""
+    """Two convolutions, max pooling, two modules, and means of 8x8 windows, flattened.
+
+    Attributes:
+      platform: Where it is computed, see `formulations.py`.
+    """
+
+    platform: str
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -33,33 +40,44 @@ class SmallInception(nn.Module):
         check_size(image, least=LEAST_SIZE, backbone="small_inception")
         x = image
         for number, channels in enumerate(_PLAIN, start=1):
-            convolution = nn.Conv(
-                channels, (3, 3), padding="VALID", dtype=x.dtype, name=f"conv{number}"
+            convolution = conv(
+                channels,
+                3,
+                padding="VALID",
+                platform=self.platform,
+                dtype=x.dtype,
+                name=f"conv{number}",
             )
             x = nn.relu(convolution(x))
-        x = max_pool(x, size=3, stride=1)
+        x = max_pool(x, size=3, stride=1, platform=self.platform)
         for number in range(1, _MODULES + 1):
-            x = InceptionModule(name=f"module{number}")(x)
+            x = InceptionModule(self.platform, name=f"module{number}")(x)
         x = average_pool(x, size=_AVERAGED)
         return x.reshape(x.shape[0], -1)
 
 
 class InceptionModule(nn.Module):
-    """Four branches side by side: 1x1, 1x1 to 5x5, 1x1 to 3x3, and max pooling to 1x1."""
+    """Four branches side by side: 1x1, 1x1 to 5x5, 1x1 to 3x3, and max pooling to 1x1.
+
+    Attributes:
+      platform: Where it is computed, see `formulations.py`.
+    """
+
+    platform: str
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """Maps [n, H, W, C] to [n, H, W, 48] of the same dtype, the branches in this order."""
 
         def convolve(name: str, channels: int, size: int, x: jax.Array) -> jax.Array:
-            return nn.relu(nn.Conv(channels, (size, size), dtype=x.dtype, name=name)(x))
+            layer = conv(channels, size, platform=self.platform, dtype=x.dtype, name=name)
+            return nn.relu(layer(x))
 
         direct = convolve("direct", _NARROW, 1, x)
         before_5x5 = convolve("before_5x5", _NARROW, 1, x)
         before_3x3 = convolve("before_3x3", _NARROW, 1, x)
-        after_pool = convolve(
-            "after_pool", _NARROW, 1, max_pool(x, size=3, stride=1, padding="SAME")
-        )
+        pooled = max_pool(x, size=3, stride=1, padding="SAME", platform=self.platform)
+        after_pool = convolve("after_pool", _NARROW, 1, pooled)
         after_5x5 = convolve("5x5", _WIDE, 5, before_5x5)
         after_3x3 = convolve("3x3", _WIDE, 3, before_3x3)
         return jnp.concatenate([direct, after_5x5, after_3x3, after_pool], axis=-1)

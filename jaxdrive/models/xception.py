@@ -11,7 +11,8 @@ import jax
 from flax import linen as nn
 
 from jaxdrive.errors import UserError
-from jaxdrive.models.layers import KERNEL_INIT, BatchNorm, PointwiseConv, SeparableConv
+from jaxdrive.models.layers import KERNEL_INIT, BatchNorm, PointwiseConv, SeparableConv, conv
+from jaxdrive.models.pooling import max_pool
 
 # Pictures have to be as high and as wide as this, as those of the published network.
 LEAST_SIZE = 71
@@ -32,11 +33,11 @@ class Xception(nn.Module):
 
     Attributes:
       batch_norm: Makes the normalisation after every convolution.
-      formulation: Of the separable and 1x1 convolutions, see `layers.py`.
+      platform: Where it is computed, see `formulations.py`.
     """
 
     batch_norm: Callable[..., BatchNorm]
-    formulation: str = "auto"
+    platform: str
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -51,27 +52,34 @@ class Xception(nn.Module):
                 f"config.data.height={height}, config.data.width={width}: pictures for"
                 f" config.model.backbone='xception' have to be at least {LEAST_SIZE} high and wide"
             )
-        x = Stem(self.batch_norm, name="block1")(image, train=train, groups=groups)
+        x = Stem(self.batch_norm, self.platform, name="block1")(image, train=train, groups=groups)
         for name, (channels, end) in BLOCKS.items():
-            block = Block(channels, end, self.batch_norm, self.formulation, name=name)
+            block = Block(channels, end, self.batch_norm, self.platform, name=name)
             x = block(x, train=train, groups=groups)
         return x.mean(axis=(1, 2))
 
 
 class Stem(nn.Module):
-    """Two plain convolutions without padding, the first of which halves the picture."""
+    """Two plain convolutions without padding, the first of which halves the image.
+
+    Attributes:
+      batch_norm: Makes the normalisation after every convolution.
+      platform: Where it is computed, see `formulations.py`.
+    """
 
     batch_norm: Callable[..., BatchNorm]
+    platform: str
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, groups: int) -> jax.Array:
         """Maps [n, H, W, 3] to [n, (H - 1) // 2 - 2, (W - 1) // 2 - 2, 64]."""
         for name, channels, stride in (("conv1", 32, 2), ("conv2", 64, 1)):
-            x = nn.Conv(
+            x = conv(
                 channels,
-                (3, 3),
-                strides=stride,
+                3,
+                stride=stride,
                 padding="VALID",
+                platform=self.platform,
                 use_bias=False,
                 dtype=x.dtype,
                 kernel_init=KERNEL_INIT,
@@ -89,13 +97,13 @@ class Block(nn.Module):
       end: "halved": max pooling halves the map, and a 1x1 convolution what came in. "added": what
         came in is added as it is. "plain": nothing is added.
       batch_norm: Makes the normalisation after every convolution.
-      formulation: See `layers.py`.
+      platform: Where it is computed, see `formulations.py`.
     """
 
     channels: Sequence[int]
     end: str
     batch_norm: Callable[..., BatchNorm]
-    formulation: str
+    platform: str
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -106,14 +114,15 @@ class Block(nn.Module):
             if number > 1 or self.end != "plain":
                 x = nn.relu(x)
             name = f"sepconv{number}"
-            x = SeparableConv(channels, self.formulation, name=name)(x)
+            x = SeparableConv(channels, self.platform, name=name)(x)
             x = self.batch_norm(name=f"{name}_bn")(x, train=train, groups=groups)
         if self.end == "plain":
             return nn.relu(x)
         if self.end == "added":
             return x + came_in
-        shortcut = PointwiseConv(
-            self.channels[-1], stride=2, formulation=self.formulation, name="shortcut"
-        )(came_in)
+        shortcut = PointwiseConv(self.channels[-1], self.platform, stride=2, name="shortcut")(
+            came_in
+        )
         shortcut = self.batch_norm(name="shortcut_bn")(shortcut, train=train, groups=groups)
-        return nn.max_pool(x, (3, 3), strides=(2, 2), padding="SAME") + shortcut
+        pooled = max_pool(x, size=3, stride=2, padding="SAME", platform=self.platform)
+        return pooled + shortcut

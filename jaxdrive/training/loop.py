@@ -8,6 +8,7 @@ same as one that was not. A run that is stopped by a signal writes one line and 
 import collections
 import dataclasses
 import functools
+import gc
 import itertools
 import time
 from collections.abc import Iterator, Mapping
@@ -186,6 +187,9 @@ def _advance(
         if window.compiles and step == steps.start + 1:
             # The first step of a process compiles, which is no part of its speed.
             jax.block_until_ready(state)
+            # Python need not look for garbage among what stays for the whole run.
+            gc.collect()
+            gc.freeze()
             started, window.seconds_waiting, window.batches_timed = time.perf_counter(), 0.0, 0
         with StepTraceAnnotation("train", step_num=step):
             before = time.perf_counter()

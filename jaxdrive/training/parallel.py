@@ -15,6 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from jaxdrive.errors import UserError
+from jaxdrive.training.compile_options import compile_options
 from jaxdrive.training.step import DATA_AXIS
 
 PARTITIONS = ("shard_map", "pmap")
@@ -86,6 +87,9 @@ def _shard_map(mesh: Mesh) -> Partition:
         )
 
     def put_batch(tree: Any) -> Any:
+        if jax.process_count() == 1:
+            # The same, in half the time.
+            return jax.device_put(tree, divided)
         return jax.tree.map(
             lambda array: jax.make_array_from_process_local_data(divided, array), tree
         )
@@ -99,7 +103,8 @@ def _shard_map(mesh: Mesh) -> Partition:
         spread_out = jax.shard_map(
             function, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=out_specs, check_vma=False
         )
-        return jax.jit(spread_out, donate_argnums=donate)
+        options = compile_options(mesh.devices.flat[0].platform)
+        return jax.jit(spread_out, donate_argnums=donate, compiler_options=options)
 
     return Partition(
         put_state=put_state,

@@ -17,8 +17,10 @@ from jaxdrive.data.prepare import remedy
 from jaxdrive.data.views import ids_of
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
+from jaxdrive.models import formulations
 from jaxdrive.models.multihead import MultiHead, make_model
 from jaxdrive.training.augment import active, make_augment
+from jaxdrive.training.compile_options import compile_options
 from jaxdrive.training.gradients import make_gradients
 from jaxdrive.training.optim import make_optimizer, make_schedule
 from jaxdrive.training.parallel import Partition, check_batch_size, make_partition
@@ -33,6 +35,7 @@ class Network:
     Attributes:
       heads: By name.
       model: The network.
+      platform: Where it is computed, see `models/formulations.py`.
       partition: How it is spread.
       predict: predict((params, batch_stats), inputs), spread.
       image_shape: (height, width, channels) of its pictures.
@@ -41,6 +44,7 @@ class Network:
 
     heads: Mapping[str, Head]
     model: MultiHead
+    platform: str
     partition: Partition
     predict: Callable[..., Any]
     image_shape: tuple[int, int, int]
@@ -72,15 +76,27 @@ class Trainer:
     schedule: optax.Schedule
 
 
-def make_network(config: Mapping[str, Any], image_shape: tuple[int, int, int]) -> Network:
-    """The network of a configuration for pictures of one shape (height, width, channels)."""
+def make_network(
+    config: Mapping[str, Any], image_shape: tuple[int, int, int], *, platform: str | None = None
+) -> Network:
+    """The network of a configuration for images of one shape (height, width, channels).
+
+    Args:
+      config: The whole configuration.
+      image_shape: Of its images.
+      platform: Where it is computed: "cpu", "gpu", "tpu"; None means on JAX's default devices.
+    """
     heads = heads_from_config(config["heads"])
     outputs = {name: head.outputs for name, head in heads.items()}
-    model = make_model(config["model"], list(heads), axis_name=DATA_AXIS, outputs=outputs)
+    platform = platform or jax.default_backend()
+    model = make_model(
+        config["model"], list(heads), axis_name=DATA_AXIS, platform=platform, outputs=outputs
+    )
     partition = make_partition(config["partition"])
     predict = partition.spread_predict(make_predict_step(model, heads))
     init = _initializer(config, model, optax.identity(), image_shape)
-    return Network(heads, model, partition, predict, image_shape, jax.eval_shape(init))
+    template = jax.eval_shape(init)
+    return Network(heads, model, platform, partition, predict, image_shape, template)
 
 
 def _initializer(
@@ -144,7 +160,7 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
         network.heads,
         _optimizer(config),
         supervise=supervise_of(config),
-        passes=resolve_passes(config["passes"]),
+        passes=resolve_passes(config["passes"], network.platform),
         augment=augment_of(config, network.heads),
         seed=config["seed"],
     )
@@ -251,11 +267,16 @@ def balance_report(
     )
 
 
-def resolve_passes(passes: str) -> str:
-    """What "auto" means here: see docs/decisions.md for the measurement."""
+def resolve_passes(passes: str, platform: str) -> str:
+    """What "auto" means on a platform: see docs/decisions.md for the measurement."""
     if passes != "auto":
         return passes
-    return "separate" if jax.default_backend() == "cpu" else "one"
+    return "separate" if platform == "cpu" else "one"
+
+
+def computation(platform: str) -> dict[str, Any]:
+    """What decides the last bits of the numbers beside settings and versions."""
+    return {**formulations.describe(platform), "compiler_options": compile_options(platform)}
 
 
 def batches_from(trainer: Trainer, config: Mapping[str, Any], position: int) -> Iterator[Any]:

@@ -4,6 +4,7 @@ Says at the start what the run has: devices, free memory, data, parameters.
 """
 
 import contextlib
+import gc
 import os
 import shutil
 from collections.abc import Mapping, Sequence
@@ -20,7 +21,7 @@ from jaxdrive.models.weights import Chosen
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.initial import with_initial
 from jaxdrive.training.memory import free_memory, out_of_memory_told
-from jaxdrive.training.parts import Trainer, resolve_passes, supervise_of
+from jaxdrive.training.parts import Trainer, computation, resolve_passes, supervise_of
 from jaxdrive.training.profiler import Profiler
 from jaxdrive.training.progress import Progress
 from jaxdrive.training.signals import StopRequest
@@ -80,11 +81,12 @@ def train(
                     state,
                     manager=manager,
                     writer=writer,
-                    meta=meta,
+                    meta={**meta, "computation": computation(trainer.network.platform)},
                     progress=progress,
                     between=loop.BetweenUpdates(stop, profiler),
                 )
         finally:
+            gc.unfreeze()  # What the loop froze.
             writer.close()
 
 
@@ -100,6 +102,11 @@ def _first_state(
         return (with_initial(state, initial) if initial else state), Progress()
     logger.info("Going on from the checkpoint of step %d", int(restored.step))
     meta = checkpoint.read_meta(manager) or {}
+    if meta.get("computation") != computation(trainer.network.platform):
+        logger.info(
+            "It was computed on another platform, or in other forms or with other compiler options:"
+            " from here on numbers agree within rounding, not to the bit"
+        )
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
 
@@ -108,7 +115,7 @@ def _out_of_memory_told(
 ) -> contextlib.AbstractContextManager[None]:
     height, width, _ = trainer.network.image_shape
     heads, batch_size = len(trainer.plans), config["batch_size"]
-    one_pass = resolve_passes(config["passes"]) == "one"
+    one_pass = resolve_passes(config["passes"], trainer.network.platform) == "one"
     return out_of_memory_told(
         what=f"training with config.batch_size={batch_size} for each of {heads} heads and pictures"
         f" of {height} x {width}, on {jax.device_count()} {jax.devices()[0].device_kind}",
@@ -148,7 +155,9 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         config["views"],
         supervise_of(config),
         config["partition"],
-        "one pass" if resolve_passes(config["passes"]) == "one" else "separate passes",
+        "one pass"
+        if resolve_passes(config["passes"], trainer.network.platform) == "one"
+        else "separate passes",
     )
     learned = trainer.network.heads.items()
     logger.info("Minimised: %s", "; ".join(f"{n}: {learning_text(head)}" for n, head in learned))

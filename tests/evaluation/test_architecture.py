@@ -16,7 +16,9 @@ from jaxdrive.models.overview import overview
 
 def overview_of(config, heads):
     outputs = {"steering": 21}
-    model = make_model(config.model.to_dict(), heads, axis_name="data", outputs=outputs)
+    model = make_model(
+        config.model.to_dict(), heads, axis_name="data", platform="cpu", outputs=outputs
+    )
     shape = (config.data.height, config.data.width, 3)
     return overview(model, image_shape=shape, scalars=sorted(config.scalars))
 

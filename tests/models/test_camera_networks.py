@@ -22,7 +22,9 @@ def _strict_dtypes():
 
 def network(name: str, **changes):
     config = udacity.get_config(name)
-    model = make_model(config.model.to_dict() | changes, ["steering"], axis_name="data")
+    model = make_model(
+        config.model.to_dict() | changes, ["steering"], axis_name="data", platform="cpu"
+    )
     return model, (config.data.height, config.data.width)
 
 

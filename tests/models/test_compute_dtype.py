@@ -31,7 +31,7 @@ def model_of(backbone: str, dtype: str, *, sync: bool = True):
     config |= {"backbone": backbone, "compute_dtype": dtype, "common": (16,), "head": ()}
     config |= {"channels": (8, 8)}
     config["batch_norm"] |= {"use": BATCH_NORMALISED.get(backbone, True), "sync": sync}
-    return make_model(config, list(HEADS), axis_name=DATA_AXIS)
+    return make_model(config, list(HEADS), axis_name=DATA_AXIS, platform="cpu")
 
 
 def fresh_state(model, optimizer):

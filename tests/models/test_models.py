@@ -22,7 +22,9 @@ def _strict_dtypes():
 
 
 def quickstart_model():
-    return make_model(quickstart.get_config().model.to_dict(), HEADS, axis_name="data")
+    return make_model(
+        quickstart.get_config().model.to_dict(), HEADS, axis_name="data", platform="cpu"
+    )
 
 
 def inputs_of(rows: int) -> dict[str, np.ndarray]:
@@ -41,7 +43,10 @@ def test_the_quickstart_s_network_has_the_size_that_is_documented():
 
 def pilotnet(height: int, width: int, **changes):
     model = make_model(
-        udacity.get_config().model.to_dict() | changes, ["steering"], axis_name="data"
+        udacity.get_config().model.to_dict() | changes,
+        ["steering"],
+        axis_name="data",
+        platform="cpu",
     )
     image = np.zeros((1, height, width, 3), np.uint8)
     return jax.eval_shape(lambda: model.init(jax.random.key(0), {"image": image}, train=False))
@@ -131,4 +136,4 @@ def test_an_unknown_backbone_is_refused():
     with pytest.raises(
         UserError, match=r"config\.model\.backbone='big'.*small, pilotnet, pilotnet_same"
     ):
-        make_model(config, HEADS, axis_name="data")
+        make_model(config, HEADS, axis_name="data", platform="cpu")

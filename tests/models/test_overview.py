@@ -18,7 +18,7 @@ SHAPE = (72, 75, 3)
 def test_every_parameter_is_in_one_row_and_one_stage(backbone):
     config = xception.get_config().model.to_dict() | {"backbone": backbone}
     config["batch_norm"]["use"] = BATCH_NORMALISED.get(backbone, True)
-    model = make_model(config, HEADS, axis_name="data")
+    model = make_model(config, HEADS, axis_name="data", platform="cpu")
     found = overview(model, image_shape=SHAPE, scalars=["speed"])
     inputs = {"image": jnp.zeros((1, *SHAPE), jnp.uint8), "speed": jnp.zeros(1)}
     variables = jax.eval_shape(
@@ -40,7 +40,7 @@ def test_every_parameter_is_in_one_row_and_one_stage(backbone):
 
 def test_the_table_says_what_a_layer_is_and_the_totals():
     config = quickstart.get_config().model.to_dict()
-    model = make_model(config, HEADS, axis_name="data", outputs={"brake": 12})
+    model = make_model(config, HEADS, axis_name="data", platform="cpu", outputs={"brake": 12})
     lines = table(overview(model, image_shape=(42, 48, 3), scalars=["speed"]))
     cells = [" ".join(line.split()) for line in lines]
     assert "backbone/Conv_1 Conv 3x3 11 x 12 x 32 4,640 0" in cells

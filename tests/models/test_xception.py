@@ -10,7 +10,6 @@ from flax import linen as nn
 
 from configs import xception
 from jaxdrive.errors import UserError
-from jaxdrive.models.layers import FORMULATIONS, DepthwiseConv, PointwiseConv, SeparableConv
 from jaxdrive.models.multihead import make_model
 
 HEADS = ("brake", "steering", "throttle")
@@ -24,7 +23,7 @@ def _strict_dtypes():
 
 def model_of(outputs=None, heads=HEADS, **fields):
     config = xception.get_config().model.to_dict() | fields
-    return make_model(config, heads, axis_name="data", outputs=outputs)
+    return make_model(config, heads, axis_name="data", platform="cpu", outputs=outputs)
 
 
 def shapes_of(height, width, **fields):
@@ -74,48 +73,7 @@ def test_it_is_refused_without_batch_normalisation():
     config = xception.get_config().model
     config.batch_norm.use = False
     with pytest.raises(UserError, match=r"config\.model\.batch_norm\.use=False: xception always"):
-        make_model(config.to_dict(), HEADS, axis_name="data")
-
-
-@pytest.mark.parametrize("shape", [(2, 6, 9, 5), (3, 1, 2, 2)])
-@pytest.mark.parametrize("formulation", FORMULATIONS)
-@pytest.mark.parametrize("layer", ["depthwise", "pointwise", "separable"])
-def test_both_formulations_equal_the_stock_layer(layer, formulation, shape):
-    """Values and gradients; the 1x1 convolution alone with stride 2."""
-    channels = shape[-1]
-    depthwise = nn.Conv(channels, (3, 3), use_bias=False, feature_group_count=channels)
-    stride = 2 if layer == "pointwise" else 1
-    pointwise = nn.Conv(4, (1, 1), strides=stride, use_bias=False)
-
-    def stock(params, x):
-        if layer == "separable":
-            x = depthwise.apply({"params": params["depthwise"]}, x)
-            return pointwise.apply({"params": params["pointwise"]}, x)
-        return (depthwise if layer == "depthwise" else pointwise).apply({"params": params}, x)
-
-    ours = {
-        "depthwise": DepthwiseConv(formulation),
-        "pointwise": PointwiseConv(4, stride, formulation),
-        "separable": SeparableConv(4, formulation),
-    }[layer]
-
-    @jax.jit
-    def both(params, x, seed):
-        results = []
-        for function in (lambda params, x: ours.apply({"params": params}, x), stock):
-            y, pull_back = jax.vjp(function, params, x)
-            results.append((y, pull_back(jax.random.normal(seed, y.shape, y.dtype))))
-        return results
-
-    with jax.enable_x64(True):
-        generator = np.random.default_rng(0)
-        x = generator.standard_normal(shape)
-        shapes = jax.eval_shape(ours.init, jax.random.key(0), x)["params"]
-        params = jax.tree.map(lambda leaf: generator.standard_normal(leaf.shape), shapes)
-        got, want = both(params, x, jax.random.key(1))
-        assert got[0].dtype == jnp.float64
-        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        make_model(config.to_dict(), HEADS, axis_name="data", platform="cpu")
 
 
 def published(params, statistics, x):
@@ -168,7 +126,7 @@ def test_it_computes_what_the_published_network_computes():
 
     variables = jax.tree_util.tree_map_with_path(drawn, shapes_of(71, 80))
     params, statistics = (variables[name]["backbone"] for name in ("params", "batch_stats"))
-    backbone = model_of().backbone.clone(formulation="products")
+    backbone = model_of().backbone
 
     @jax.jit
     def both(params, statistics, x):

@@ -106,7 +106,7 @@ def our_xception() -> nn.Module:
     """The backbone of configs/xception.py on one device."""
     config = xception.get_config().model.to_dict()
     config["batch_norm"]["sync"] = False
-    return make_model(config, ["steering"], axis_name="data").backbone
+    return make_model(config, ["steering"], axis_name="data", platform="cpu").backbone
 
 
 def compare(model: keras.Model, folder: Path, *, height: int, width: int) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def loop():
 
 
 def our_model():
-    return make_model(MODEL, list(HEADS), axis_name=DATA_AXIS)
+    return make_model(MODEL, list(HEADS), axis_name=DATA_AXIS, platform="cpu")
 
 
 def variables_of(loop, folder):

@@ -115,7 +115,7 @@ def test_every_kind_of_file_gives_the_same_weights(models, backbone, which, kind
 
 def shapes_of_ours(heads):
     config = configuration.get_config().model.to_dict() | {"common": (4,), "head": ()}
-    model = make_model(config, heads, axis_name="data")
+    model = make_model(config, heads, axis_name="data", platform="cpu")
     inputs = {"image": jax.ShapeDtypeStruct((1, 71, 71, 3), np.uint8)}
     variables = jax.eval_shape(
         lambda key, x: model.init(key, x, train=False), jax.random.key(0), inputs

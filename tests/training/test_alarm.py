@@ -101,6 +101,7 @@ def test_a_head_whose_units_have_died_is_named_within_300_steps_and_a_healthy_on
         quickstart.get_config().model.to_dict() | {"channels": (4,), "common": (8,), "head": (4,)},
         list(heads),
         axis_name=DATA_AXIS,
+        platform="cpu",
     )
     optimizer = optax.adam(1e-2)
     init = initializer(model, optimizer, seed=0, image_shape=(8, 8, 3), scalars=[])

@@ -34,7 +34,7 @@ def lowered(partition: str, passes: str):
         "head": (5,),
         "dropout": 0.0,
     }
-    model = make_model(settings, list(HEADS), axis_name=DATA_AXIS)
+    model = make_model(settings, list(HEADS), axis_name=DATA_AXIS, platform="cpu")
     optimizer = optax.adam(1e-3)
     augment = default.get_config().augment.to_dict()
     augment["flip"]["probability"] = 0.5

@@ -62,7 +62,7 @@ def model_of(*, normalised: bool, sync: bool = True, heads=HEADS, dropout: float
         "dropout": dropout,
     }
     outputs = {name: head.outputs for name, head in heads.items()}
-    return make_model(config, list(heads), axis_name=DATA_AXIS, outputs=outputs)
+    return make_model(config, list(heads), axis_name=DATA_AXIS, platform="cpu", outputs=outputs)
 
 
 @functools.cache
