@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from benchmarks.peer_workers.workload import Convolution, Workload
 from configs import quickstart, udacity, xception
 from jaxdrive.models.xception import BLOCKS
-
-from benchmarks.peer_workers.workload import Convolution, Workload
 
 # As published; the parameter counts of all peers are compared with ours.
 PILOTNET = tuple(

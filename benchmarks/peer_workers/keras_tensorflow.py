@@ -38,9 +38,7 @@ def make_step(workload: Workload, network: Published, *, jit_compile: bool) -> A
                 outputs = helper(inputs, training=True)
                 losses[head] = tf.reduce_mean(tf.square(outputs - labels))
             own = [variable.value for variable in helper.trainable_variables]
-            for place, gradient in zip(
-                places[head], tape.gradient(losses[head], own), strict=True
-            ):
+            for place, gradient in zip(places[head], tape.gradient(losses[head], own), strict=True):
                 known = gradients[place]
                 gradients[place] = gradient if known is None else known + gradient
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
