@@ -17,7 +17,9 @@ Command:
 """
 
 import argparse
+import dataclasses
 import datetime
+import json
 import os
 import sys
 import tempfile
@@ -48,7 +50,7 @@ def main() -> int:
     for name in arguments.networks:
         measured[name] = _measured(name, arguments)
         print("\n" + table.section(measured[name]))
-        failures += _failures(before.get(name), measured[name])
+        failures += failures_of(before.get(name), measured[name])
     if arguments.peers or arguments.rounds < _LEAST_ROUNDS:
         print(f"Nothing is written: that takes all peers and {_LEAST_ROUNDS} rounds.")
     else:
@@ -58,6 +60,10 @@ def main() -> int:
         pages = {name: records.latest(history, name) for name in history}
         file.with_suffix(".md").write_text(table.page(pages))
         print(f"Written: {file} and {file.with_suffix('.md')}")
+    if arguments.json:
+        arguments.json.write_text(
+            json.dumps({n: dataclasses.asdict(m) for n, m in measured.items()})
+        )
     for failure in failures:
         print(failure)
     return 1 if failures else 0
@@ -103,7 +109,7 @@ def _environment(gpu: str, folder: str) -> dict[str, str]:
     return common if gpu else common | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def _failures(before: Measurement | None, after: Measurement) -> list[str]:
+def failures_of(before: Measurement | None, after: Measurement) -> list[str]:
     """What makes the exit code 1; prints which peers of others got slower."""
     failures = [
         f"{after.workload}: {row.peer} was not measured: {row.reason}"
@@ -145,6 +151,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--device", choices=("auto", "cpu"), default="auto", help="auto: a GPU")
     folder = ROOT / "benchmarks" / "results"
     parser.add_argument("--output", type=Path, default=folder, help="folder of the results")
+    parser.add_argument("--json", type=Path, help="file for this run's numbers, whatever was run")
     arguments = parser.parse_args()
     arguments.pythons = dict.fromkeys(lineup.LIBRARIES, sys.executable)
     for text in arguments.python:

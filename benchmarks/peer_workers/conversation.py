@@ -1,7 +1,9 @@
 """The parent's half of the conversation with a worker, see `protocol.py`."""
 
+import contextlib
 import json
 import os
+import re
 import subprocess
 import threading
 import time
@@ -10,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+# Limits, in seconds: Xception compiles for minutes.
 _START_SECONDS, _ANSWER_SECONDS = 900, 600
+_REASON_LENGTH = 200
 
 
 class WorkerError(Exception):
@@ -51,7 +55,11 @@ class Worker:
                 )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not start: {error.strerror}") from error
-        self.about = self._answer(_START_SECONDS)
+        try:
+            self.about = self._answer(_START_SECONDS)
+        except WorkerError:
+            self.stop()
+            raise
         self.startup_wall = time.perf_counter() - started
 
     def measure(self, updates: int) -> dict[str, float]:
@@ -69,12 +77,15 @@ class Worker:
 
     def stop(self) -> None:
         """Ends the process."""
-        self._process.stdin.close()
+        # A process that has ended takes no more input.
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        self._process.stdout.close()
 
     def _answer(self, limit: float) -> dict[str, Any]:
         timer = threading.Timer(limit, self._process.kill)
@@ -87,9 +98,11 @@ class Worker:
         return json.loads(line)
 
     def _reason(self) -> str:
-        """The last line of the log, or how the process ended."""
+        """The last error in the log, or its last line, or how the process ended."""
         code = self._process.wait()
-        lines = [
-            line for line in self._log.read_text(errors="replace").splitlines() if line.strip()
-        ]
-        return lines[-1].strip() if lines else f"ended with exit code {code}"
+        lines = self._log.read_text(errors="replace").splitlines()
+        # What underlines a place in the source, and empty lines, say nothing.
+        lines = [line.strip() for line in lines if line.strip(" ^~")]
+        errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
+        ended = [f"ended with exit code {code}"]
+        return (errors or lines or ended)[-1][:_REASON_LENGTH]

@@ -25,7 +25,7 @@ def make(arguments: Sequence[str]) -> Work:
     network = build(workload)
     helpers = dict(network.helpers)
     if mode == "compile":
-        helpers = {head: torch.compile(helper) for head, helper in helpers.items()}
+        helpers = {head: torch.compile(helper, dynamic=False) for head, helper in helpers.items()}
     parameters = [variable.value for variable in network.whole.trainable_variables]
     optimizer = torch.optim.Adam(parameters, workload.learning_rate, fused=True)
     batches = random_batches(workload)

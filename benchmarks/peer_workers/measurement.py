@@ -108,7 +108,7 @@ class Slower:
 
 
 def slower(before: Measurement, after: Measurement) -> list[Slower]:
-    """The peers of both that got slower by more than `TOLERANCE` and more than their rounds differ."""
+    """The peers that got slower, by more than `TOLERANCE` and by more than their rounds differ."""
     found = []
     for row in after.rows:
         earlier = before.row(row.peer)

@@ -51,11 +51,11 @@ def cpu_seconds() -> float:
     Running children are counted in ticks of the kernel, 10 ms.
     """
     ended = resource.getrusage(resource.RUSAGE_CHILDREN)
-    running = sum(_ticks(child) for child in _children(os.getpid()))
+    running = sum(_ticks(child) for child in children(os.getpid()))
     return time.process_time() + ended.ru_utime + ended.ru_stime + running / _TICKS
 
 
-def _children(pid: int) -> list[int]:
+def children(pid: int) -> list[int]:
     """The running processes below a process."""
     found: list[int] = []
     for task in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -65,7 +65,7 @@ def _children(pid: int) -> list[int]:
             continue
         found += direct
         for child in direct:
-            found += _children(child)
+            found += children(child)
     return found
 
 

@@ -9,16 +9,24 @@ from benchmarks.peer_workers.measurement import Measurement, Row, fastest, speed
 BASELINES = ("keras-tf", "keras-tf-xla", "tf.data-memory", "tf.data-records")
 
 _HEAD = """\
-# Our train step and loader beside their peers
+# Our train step and our loader beside those of others
 
-`python -m benchmarks.peers`, which measures, writes this page and compares with the run before. Every
-peer trains the same network on the same random images with one update of Adam; an update starts from
-NumPy arrays and ends when the losses are on the host. Every head has its own batch; their gradients are
-added. Each peer is a process of its own; they work in turn, round after round, on all cores, each with
-its library's fastest settings. A row gives medians over the rounds; in brackets are the smallest and the
-largest. Speed is images a second as a share of the speed of {baseline}, by wall time and
-by CPU time, the median of the rounds' ratios; above 1 is faster. Start-up is from the start of the process
-to the end of the first update, without any cache of compiled code: wall and CPU seconds.
+`python -m benchmarks.peers` measures, writes this page and compares with the run before.
+
+- Every peer trains the same network on the same random images. An update starts from NumPy arrays
+  and ends when the losses are on the host. Each head has its own batch, the gradients are added,
+  and Adam makes one update of all weights.
+- Every peer is a process of its own with its library's fastest settings. They work in turn, round
+  after round, each on all cores. Ours also computes metrics and checks that gradients are finite.
+- Rows show medians over the rounds, and in brackets the smallest and the largest. CPU time is that
+  of all threads and processes.
+- Speed is relative to the faster row of TensorFlow: 2 is twice as fast. It is the median of the
+  ratios of each round, by wall time and by CPU time.
+- Start-up is from the start of the process to the end of its first update, with nothing compiled
+  before.
+- The loaders deliver batches to the host. "ours" draws balanced batches and reads ArrayRecord; "in
+  memory" and DataLoader get the same draws as a list, and gather from a tensor and from a mapped
+  file; "TFRecord" reads files in order through a shuffle buffer, without balance.
 """
 
 
@@ -28,7 +36,7 @@ def page(machines: Mapping[str, Mapping[str, Measurement]]) -> str:
     Args:
       machines: By machine and workload, the latest measurement.
     """
-    parts = [_HEAD.format(baseline="Keras on TensorFlow (the faster of its two rows)")]
+    parts = [_HEAD]
     for machine, measurements in machines.items():
         parts.append(f"## {machine}\n")
         parts += [section(measurement) for measurement in measurements.values()]
@@ -41,8 +49,8 @@ def section(measurement: Measurement) -> str:
     compared = f"speed of {baseline.title}" if baseline else "speed"
     lines = [
         f"### {measurement.text}\n",
-        f"| | images/s | ms an update | CPU ms an update | CPU s per 1,000 images | {compared}, wall |"
-        " CPU | start-up, wall s | CPU s |",
+        "| | images/s | ms an update | CPU ms an update | CPU s per 1,000 images |"
+        f" {compared}, wall | CPU | start-up, wall s | CPU s |",
         "|---|---|---|---|---|---|---|---|---|",
         *(_line(row, measurement.images, baseline) for row in measurement.rows),
         "",
@@ -85,7 +93,7 @@ def _footer(measurement: Measurement) -> str:
     parameters = max((row.parameters for row in rows), default=0)
     network = f"{parameters:,} parameters and moving averages each. " if parameters else ""
     return (
-        f"{network}{measurement.date}, commit {measurement.commit}, {measurement.rounds} rounds. Other"
-        f" work took {measurement.others:.0%} of the cores (median of the rounds); load average"
-        f" {before:.1f} before, {after:.1f} after. {known}.\n"
+        f"{network}{measurement.date}, commit {measurement.commit}, {measurement.rounds} rounds."
+        f" Other work took {measurement.others:.0%} of the cores (median of the rounds); load"
+        f" average {before:.1f} before, {after:.1f} after. {known}.\n"
     )

@@ -19,7 +19,7 @@ def fastest() -> torch.device:
 
 
 def device_name(device: torch.device) -> str:
-    """ "cpu", or the name of the accelerator."""
+    """The name of the accelerator, or `cpu`."""
     return "cpu" if device.type == "cpu" else torch.cuda.get_device_name(device)
 
 
