@@ -56,7 +56,7 @@ def write(folder: Path, *, records: int, batches: int) -> None:
       records: How many images.
       batches: For how many batches the order of the draws is written.
     """
-    dataset = _write_dataset(folder / OURS, records)
+    dataset = write_dataset(folder / OURS, records)
     settings = config()
     heads = heads_from_config(settings.heads.to_dict())
     plans = plans_of(settings.to_dict(), dataset, heads)
@@ -66,7 +66,7 @@ def write(folder: Path, *, records: int, batches: int) -> None:
     np.save(folder / IMAGES, ImageReader(dataset).read(np.arange(records)))
 
 
-def _write_dataset(folder: Path, records: int) -> Dataset:
+def write_dataset(folder: Path, records: int) -> Dataset:
     """A prepared dataset of random images, by the functions of `launch.py prepare`."""
     folder.mkdir()
     settings = config()
