@@ -1,7 +1,7 @@
 """The bars that every change has to hold: what runs, which number counts, and its bound.
 
-Data for `bars.py`. A bar is added here with the change that reaches it: a command that takes at most
-a few minutes on two cores, and a number that it prints or writes.
+Data for `bars.py`. Who reaches a new bar adds it here: a command that takes at most a few minutes
+on two cores, and a number that it prints or writes.
 """
 
 import dataclasses
@@ -136,7 +136,7 @@ def _start_up(folder: Path, printed: str) -> Numbers:
 
 
 def _peers(folder: Path, printed: str) -> Numbers:
-    """Our speed as a share of Keras-TF's, by network, and Xception's start; what there is of them."""
+    """By network our speed as a share of Keras-TF's, where that is installed, and our start."""
     numbers = {}
     for name, fields in json.loads((folder / "measured.json").read_text()).items():
         measured = Measurement.from_dict(fields)

@@ -1,13 +1,13 @@
 """Does the software still hold the bars that it has reached?
 
 Runs the commands of `bar_list.py` one after the other, each in a process of its own with a time
-limit, in about 15 minutes on two cores, and writes benchmarks/results/bars.md and bars.json. Bars that
-were not run keep their last result, with its commit and date. The exit code is 1 where a bar that was
-run does not hold.
+limit, in about 15 minutes on two cores, and writes benchmarks/results/bars.md and bars.json. Bars
+that were not run keep their last result, with its commit and date. The exit code is 1 where a bar
+that was run does not hold.
 
-Two bars need recordings and are skipped without: --udacity=DIR and --donkey=DIR. Those against Keras
-on TensorFlow need the extra `bench`, or --python tensorflow=PATH as in `benchmarks.peers`. Speed means
-something only where nothing else runs.
+Two commands need recordings and are skipped without: --udacity=DIR and --donkey=DIR. The speeds
+against Keras on TensorFlow need the extra `bench`, or --python tensorflow=PATH as in
+`benchmarks.peers`. Speeds mean something only where nothing else runs.
 
 Command:
   python -m benchmarks.bars --udacity=DIR --donkey=DIR
@@ -15,10 +15,11 @@ Command:
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
-import math
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -77,17 +78,20 @@ def main() -> int:
             print(f"{check.name}: skipped, it needs a recording: --{check.needs}=DIR", flush=True)
             continue
         print(f"{check.name} ...", flush=True)
-        measured |= run(check, arguments.recordings, arguments.pythons)
-        print("\n".join(_line(bar, measured[bar.name]) for bar in check.bars), flush=True)
-        results |= measured
+        found = run(check, arguments.recordings, arguments.pythons)
+        for bar in check.bars:
+            line = _line(bar, found[bar.name]) if bar.name in found else f"{bar.name}: no number"
+            print(line, flush=True)
+        measured |= found
+        results |= found
         _write(file, results)
     broken = [bar for check in CHECKS for bar in check.bars if _broken(bar, measured)]
-    print(f"{len(measured) - len(broken)} of {len(measured)} bars hold. Written: {file}")
+    print(f"{len(measured) - len(broken)} of {len(measured)} bars that were run hold.")
     return 1 if broken else 0
 
 
 def run(check: Check, recordings: Mapping[str, str], pythons: Sequence[str]) -> dict[str, Result]:
-    """By bar, the result of a check."""
+    """By bar, the result of a check; a bar whose number a command left out has none."""
     numbers: Mapping[str, float] = {}
     reason, started = "", time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bars-") as name:
@@ -102,12 +106,11 @@ def run(check: Check, recordings: Mapping[str, str], pythons: Sequence[str]) -> 
         "commit": machine.commit(),
         "machine": machine.machine_of("cpu"),
     }
-    results = {}
-    for bar in check.bars:
-        number = numbers.get(bar.number)
-        missing = "" if number is not None else reason or "not among what was measured"
-        results[bar.name] = Result(number, missing, **about)
-    return results
+    return {
+        bar.name: Result(numbers.get(bar.number), reason, **about)
+        for bar in check.bars
+        if reason or bar.number in numbers
+    }
 
 
 def _numbers(check: Check, inputs: Inputs) -> dict[str, float]:
@@ -145,13 +148,25 @@ def _run(command: Sequence[str], ends: float, log: Path) -> tuple[str, float]:
     output = log.with_suffix(".out")
     with log.open("w") as errors, output.open("w") as file:
         process = subprocess.Popen(
-            command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=errors
+            command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=errors,
+            start_new_session=True,
         )
-        timer = threading.Timer(max(0.0, ends - time.monotonic()), process.kill)
+        # With all the processes that it has started.
+        timer = threading.Timer(max(0.0, ends - time.monotonic()), _kill_group, [process.pid])
         timer.start()
-        _, status, usage = os.wait4(process.pid, 0)
-        late = not timer.is_alive()
-        timer.cancel()
+        try:
+            _, status, usage = os.wait4(process.pid, 0)
+        except BaseException:
+            _kill_group(process.pid)
+            process.wait()
+            raise
+        finally:
+            late = not timer.is_alive()
+            timer.cancel()
     code = process.returncode = os.waitstatus_to_exitcode(status)
     if late:
         raise CheckError("took too long and was ended")
@@ -159,6 +174,11 @@ def _run(command: Sequence[str], ends: float, log: Path) -> tuple[str, float]:
         lines = (output.read_text() + log.read_text()).strip().splitlines()
         raise CheckError(f"exit code {code}: {lines[-1] if lines else 'nothing printed'}")
     return output.read_text(), usage.ru_maxrss / 2**20
+
+
+def _kill_group(process: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process, signal.SIGKILL)
 
 
 def _broken(bar: Bar, measured: Mapping[str, Result]) -> bool:
@@ -187,8 +207,8 @@ def _write(file: Path, results: Mapping[str, Result]) -> None:
     lines = [
         "# Bars that every change has to hold",
         "",
-        "`python -m benchmarks.bars --udacity=DIR --donkey=DIR` runs them all; what was not run keeps",
-        "its last result. Seconds are those of the whole command, which can show several bars.",
+        "`python -m benchmarks.bars --udacity=DIR --donkey=DIR` runs them all. What was not run",
+        "keeps its last result. Seconds are those of the whole check, which can show several bars.",
         "",
         f"Machine: {'; '.join(machines)}.",
         "",
