@@ -80,6 +80,18 @@ def last_json(printed: str) -> dict:
     return json.loads(printed.strip().splitlines()[-1])
 
 
+def _first(pattern: str, printed: str) -> float:
+    """The number that a pattern finds first.
+
+    Raises:
+      ValueError: There is none.
+    """
+    found = re.search(pattern, printed)
+    if found is None:
+        raise ValueError(f"nothing printed looks like {pattern}")
+    return float(found[1])
+
+
 def _train(config: str, inputs: Inputs, *flags: str) -> list[str]:
     return [
         *("launch.py", "train", f"--config=configs/{config}.py", *flags),
@@ -102,7 +114,7 @@ def _quickstart(folder: Path, printed: str) -> Numbers:
 
 
 def _expert(folder: Path, printed: str) -> Numbers:
-    return {"score": float(re.search(r"mean ([\d.]+)", printed)[1])}
+    return {"score": _first(r"mean ([\d.]+)", printed)}
 
 
 def _parity(folder: Path, printed: str) -> Numbers:
@@ -119,8 +131,8 @@ def _udacity(folder: Path, printed: str) -> Numbers:
 
 
 def _donkey(folder: Path, printed: str) -> Numbers:
-    answer = re.search(r"95 % of them at most ([\d.]+) ms", printed)
-    return {"steering": _balanced_steering(folder), "answer": float(answer[1])}
+    answer = _first(r"95 % of them at most ([\d.]+) ms", printed)
+    return {"steering": _balanced_steering(folder), "answer": answer}
 
 
 def _server(folder: Path, printed: str) -> Numbers:

@@ -27,6 +27,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.bar_list import CHECKS, Bar, Check, Inputs
 from benchmarks.peer_workers import machine, rounds
@@ -100,7 +101,7 @@ def run(check: Check, recordings: Mapping[str, str], pythons: Sequence[str]) -> 
             numbers = _numbers(check, inputs)
         except CheckError as error:
             reason = str(error)
-    about = {
+    about: dict[str, Any] = {
         "seconds": time.perf_counter() - started,
         "date": time.strftime("%Y-%m-%d %H:%M"),
         "commit": machine.commit(),

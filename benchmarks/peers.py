@@ -100,13 +100,16 @@ def _measured(name: str, arguments: argparse.Namespace) -> Measurement:
 
 
 def _environment(gpu: str, folder: str) -> dict[str, str]:
-    """Variables of all workers: no cache of compiled code, and a GPU's memory shared by them."""
+    """Variables of all workers: no cache of compiled code, and one device that they share."""
     common = {
         "JAX_ENABLE_COMPILATION_CACHE": "false",
         "TORCHINDUCTOR_CACHE_DIR": f"{folder}/inductor",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
     }
-    return common if gpu else common | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+    if gpu:
+        first = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+        return common | {"CUDA_VISIBLE_DEVICES": first}
+    return common | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def failures_of(before: Measurement | None, after: Measurement) -> list[str]:

@@ -55,6 +55,9 @@ class Worker:
                 )
         except OSError as error:
             raise WorkerError(f"{command[0]} does not start: {error.strerror}") from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._stdin, self._stdout = self._process.stdin, self._process.stdout
         try:
             self.about = self._answer(_START_SECONDS)
         except WorkerError:
@@ -69,8 +72,8 @@ class Worker:
           WorkerError: The worker has failed.
         """
         try:
-            self._process.stdin.write(json.dumps({"updates": updates}) + "\n")
-            self._process.stdin.flush()
+            self._stdin.write(json.dumps({"updates": updates}) + "\n")
+            self._stdin.flush()
         except BrokenPipeError:
             raise WorkerError(self._reason()) from None
         return self._answer(_ANSWER_SECONDS)
@@ -79,18 +82,18 @@ class Worker:
         """Ends the process."""
         # A process that has ended takes no more input.
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._stdout.close()
 
     def _answer(self, limit: float) -> dict[str, Any]:
         timer = threading.Timer(limit, self._process.kill)
         timer.start()
-        line = self._process.stdout.readline()
+        line = self._stdout.readline()
         late = not timer.is_alive()
         timer.cancel()
         if not line:
@@ -101,8 +104,7 @@ class Worker:
         """The last error in the log, or its last line, or how the process ended."""
         code = self._process.wait()
         lines = self._log.read_text(errors="replace").splitlines()
-        # What underlines a place in the source, and empty lines, say nothing.
-        lines = [line.strip() for line in lines if line.strip(" ^~")]
+        lines = [line.strip() for line in lines if line.strip()]
         errors = [line for line in lines if re.match(r"[\w.]*(Error|Exception)\b", line)]
         ended = [f"ended with exit code {code}"]
         return (errors or lines or ended)[-1][:_REASON_LENGTH]

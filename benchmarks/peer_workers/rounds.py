@@ -145,7 +145,7 @@ def _with_round(row: Row, worker: Worker, others: list[float]) -> Row:
     before, started = _busy_seconds(), time.perf_counter()
     taken = worker.measure(row.updates)
     elapsed, busy = time.perf_counter() - started, _busy_seconds() - before
-    others.append(max(0.0, busy - taken["cpu"]) / (elapsed * os.cpu_count()))
+    others.append(max(0.0, busy - taken["cpu"]) / (elapsed * (os.cpu_count() or 1)))
     return dataclasses.replace(
         row,
         wall=[*row.wall, taken["wall"] / row.updates],
@@ -164,4 +164,4 @@ def busy_share(seconds: float) -> float:
     """The share of the machine's cores that is busy now, over some seconds."""
     before = _busy_seconds()
     time.sleep(seconds)
-    return (_busy_seconds() - before) / (seconds * os.cpu_count())
+    return (_busy_seconds() - before) / (seconds * (os.cpu_count() or 1))

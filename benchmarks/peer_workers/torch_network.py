@@ -1,5 +1,7 @@
 """The networks in PyTorch: images come as [n, H, W, 3] and are computed on in channels_last."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn import functional
@@ -70,7 +72,7 @@ def _norm(channels: int, workload: Workload) -> nn.BatchNorm2d:
 class Block(nn.Module):
     """One of Xception's blocks, see jaxdrive/models/xception.py."""
 
-    def __init__(self, before: int, channels: tuple[int, ...], end: str, work: Workload) -> None:
+    def __init__(self, before: int, channels: Sequence[int], end: str, work: Workload) -> None:
         super().__init__()
         self.end = end
         inputs = (before, *channels)
@@ -159,7 +161,7 @@ class MultiHead(nn.Module):
         ]
 
 
-def _dense(widths: tuple[int, ...]) -> nn.Sequential:
+def _dense(widths: Sequence[int]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in widths:
         layers += [nn.LazyLinear(width), nn.ReLU()]

@@ -6,7 +6,7 @@ The numbers come from our configurations, see `configured.py`.
 
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,7 @@ class Workload:
     scalars: tuple[str, ...]
     convolutions: tuple[Convolution, ...]
     padding: str
-    blocks: Mapping[str, tuple[tuple[int, ...], str]]
+    blocks: Mapping[str, tuple[Sequence[int], str]]
     common: tuple[int, ...]
     head: tuple[int, ...]
     momentum: float
