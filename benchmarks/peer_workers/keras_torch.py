@@ -25,6 +25,9 @@ def make(arguments: Sequence[str]) -> Work:
     network = build(workload)
     helpers = dict(network.helpers)
     if mode == "compile":
+        # Keras's layers share functions: each needs a program for every layer of every head.
+        torch._dynamo.config.recompile_limit = 1000
+        torch._dynamo.config.accumulated_recompile_limit = 10000
         helpers = {head: torch.compile(helper, dynamic=False) for head, helper in helpers.items()}
     parameters = [variable.value for variable in network.whole.trainable_variables]
     optimizer = torch.optim.Adam(parameters, workload.learning_rate, fused=True)
