@@ -170,7 +170,7 @@ CHECKS = (
         (
             Bar("score", "mean score over 20 unseen tracks", "score", 920, True),
             Bar("laps", "laps finished, of 20", "laps", 19, True),
-            Bar("skill", "balanced steering skill, held-out", "steering", 0.7, True),
+            Bar("skill", "balanced steering skill, held-out", "steering", 0.8, True),
             Bar("seconds", "seconds in all, from recording to report", "seconds", 130),
             Bar("memory", "memory of the largest process, GB", "gigabytes", 3),
         ),
