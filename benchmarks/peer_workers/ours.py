@@ -1,0 +1,70 @@
+"""jaxdrive's own train step, built by the functions that a run uses.
+
+Command (started by benchmarks/peers.py):
+  python -m benchmarks.peer_workers.ours WORKLOAD plain|augmented
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from benchmarks.peer_workers.configured import NETWORKS
+from benchmarks.peer_workers.protocol import Work, serve
+from benchmarks.peer_workers.workload import Workload, random_batches, total
+from configs import default
+from jaxdrive import durations
+from jaxdrive.heads import Head
+from jaxdrive.training.parts import make_init, make_network, make_step
+
+
+def loader_batch(workload: Workload, heads: dict[str, Head]) -> dict[str, Any]:
+    """The random batches as `jaxdrive/data/loader.py` gives them."""
+    return {
+        head: {
+            "inputs": {
+                "image": batch.images,
+                **{name: batch.scalars[:, k] for k, name in enumerate(workload.scalars)},
+            },
+            "labels": {head: batch.labels[:, 0]},
+            "mirrored": {head: heads[head].mirror * batch.labels[:, 0]},
+            "record": np.arange(workload.rows, dtype=np.int32),
+            "mask": np.ones(workload.rows, bool),
+        }
+        for head, batch in random_batches(workload).items()
+    }
+
+
+def make(arguments: Sequence[str]) -> Work:
+    """A run's step, which also computes metrics and skips updates that are not finite."""
+    text, images = arguments
+    workload = Workload.from_json(text)
+    config = NETWORKS[workload.name].config()
+    # Only the augmentation can differ: the peers do none.
+    if images == "plain":
+        config.augment = default.get_config().augment
+    fields = durations.resolve(config.to_dict(), 1000.0)
+    network = make_network(fields, (workload.height, workload.width, 3))
+    step = network.partition.spread_train(make_step(fields, network))
+    batch = loader_batch(workload, dict(network.heads))
+    state = network.partition.put_state(make_init(fields, network)())
+    sizes = [leaf.size for leaf in jax.tree.leaves((state.params, state.batch_stats))]
+
+    def update() -> float:
+        nonlocal state
+        state, metrics = step(state, network.partition.put_batch(batch))
+        sums = {head: (value.loss, value.count) for head, value in metrics["heads"].items()}
+        return total({head: loss / count for head, (loss, count) in jax.device_get(sums).items()})
+
+    device = jax.devices()[0]
+    return Work(
+        update=update,
+        finish=lambda: jax.block_until_ready(state),
+        device="cpu" if device.platform == "cpu" else device.device_kind,
+        parameters=sum(sizes),
+    )
+
+
+if __name__ == "__main__":
+    serve(make, ["jax", "jaxlib", "flax", "optax"])
