@@ -29,6 +29,7 @@ BESIDE = {
     "workdir": LEAVES,
     "checks": {"heads"} | LEAVES,
     "errors": set(),
+    "allocator": set(),
     "compilation_cache": {"logs"},
     "processes": {"errors"},
     "durations": {"errors"},
@@ -61,6 +62,7 @@ def rooms_for(room: str) -> set[str]:
     allowed -= {"models"} if room.startswith("data") else set()
     allowed |= {"workdir"} if room in ABOVE_WORKDIR else set()
     allowed |= {"checks", "compilation_cache", "processes"} if room == "command_line" else set()
+    allowed |= {"allocator"} if room == "launch" else set()
     return allowed | ({"simulators"} if room in ABOVE_SIMULATORS else set())
 
 
