@@ -14,15 +14,20 @@ import statistics
 import time
 from typing import Any
 
-import jax
-import numpy as np
+from jaxdrive import allocator
 
-from configs import quickstart
-from jaxdrive import workdir
-from jaxdrive.heads import heads_from_config
-from jaxdrive.training.optim import make_optimizer, make_schedule
-from jaxdrive.training.parts import make_init, make_network
-from jaxdrive.training.step import make_train_step
+# As launch.py does it, before JAX is imported and starts threads.
+allocator.keep_freed_memory()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from configs import quickstart  # noqa: E402
+from jaxdrive import workdir  # noqa: E402
+from jaxdrive.heads import heads_from_config  # noqa: E402
+from jaxdrive.training.optim import make_optimizer, make_schedule  # noqa: E402
+from jaxdrive.training.parts import make_init, make_network  # noqa: E402
+from jaxdrive.training.step import make_train_step  # noqa: E402
 
 FORMS = [
     (partition, passes) for partition in ("shard_map", "pmap") for passes in ("one", "separate")

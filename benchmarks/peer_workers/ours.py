@@ -4,19 +4,26 @@ Command (started by benchmarks/peers.py):
   python -m benchmarks.peer_workers.ours WORKLOAD plain|augmented
 """
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import numpy as np
+from jaxdrive import allocator
 
-from benchmarks.peer_workers.configured import NETWORKS
-from benchmarks.peer_workers.protocol import Work, serve
-from benchmarks.peer_workers.workload import Workload, random_batches, total
-from configs import default
-from jaxdrive import durations
-from jaxdrive.heads import Head
-from jaxdrive.training.parts import make_init, make_network, make_step
+# As launch.py does it, before JAX is imported and starts threads.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+allocator.keep_freed_memory()
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from benchmarks.peer_workers.configured import NETWORKS  # noqa: E402
+from benchmarks.peer_workers.protocol import Work, serve  # noqa: E402
+from benchmarks.peer_workers.workload import Workload, random_batches, total  # noqa: E402
+from configs import default  # noqa: E402
+from jaxdrive import durations  # noqa: E402
+from jaxdrive.heads import Head  # noqa: E402
+from jaxdrive.training.parts import make_init, make_network, make_step  # noqa: E402
 
 
 def loader_batch(workload: Workload, heads: dict[str, Head]) -> dict[str, Any]:
