@@ -25,14 +25,14 @@ from configs import default
 from jaxdrive import durations, workdir
 from jaxdrive.training import alarm, metrics
 from jaxdrive.training.gradients import make_gradients
-from jaxdrive.training.parts import make_init, make_network, make_step, supervise_of
+from jaxdrive.training.parts import make_init, make_network, spread_step, supervise_of
 
 
 def measurements(config: Any) -> Mapping[str, Callable[[], float]]:
     """Functions that do one thing and return its seconds: "step", "gradients" and "alarms"."""
     fields = durations.resolve(config.to_dict(), 1000.0)
     network = make_network(fields, (config.data.height, config.data.width, 3))
-    step = network.partition.spread_train(make_step(fields, network))
+    step = spread_step(fields, network)
     gradients = make_gradients(network.model, network.heads, supervise=supervise_of(fields))
     if gradients is None:
         raise SystemExit("this network has no common layers to compare gradients at")

@@ -23,11 +23,9 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from configs import quickstart  # noqa: E402
-from jaxdrive import workdir  # noqa: E402
+from jaxdrive import durations, workdir  # noqa: E402
 from jaxdrive.heads import heads_from_config  # noqa: E402
-from jaxdrive.training.optim import make_optimizer, make_schedule  # noqa: E402
-from jaxdrive.training.parts import make_init, make_network  # noqa: E402
-from jaxdrive.training.step import make_train_step  # noqa: E402
+from jaxdrive.training.parts import make_init, make_network, spread_step  # noqa: E402
 
 FORMS = [
     (partition, passes) for partition in ("shard_map", "pmap") for passes in ("one", "separate")
@@ -56,13 +54,13 @@ def prepared(partition: str, passes: str, batch_size: int) -> Any:
     """A function that makes `steps` updates and waits for the last."""
     config = quickstart.get_config()
     config.partition = partition
-    network = make_network(config.to_dict(), (config.data.height, config.data.width, 3))
-    optimizer = make_optimizer(config.optim, make_schedule(config.optim, config.num_steps))
-    step = network.partition.spread_train(
-        make_train_step(network.model, network.heads, optimizer, supervise="own", passes=passes)
-    )
+    config.passes = passes
+    config.batch_size = batch_size
+    fields = durations.resolve(config.to_dict(), 1000.0)
+    network = make_network(fields, (config.data.height, config.data.width, 3))
+    step = spread_step(fields, network)
     batch = random_batch(config, batch_size)
-    state = network.partition.put_state(make_init(config.to_dict(), network)())
+    state = network.partition.put_state(make_init(fields, network)())
 
     def run(steps: int) -> float:
         nonlocal state

@@ -26,10 +26,8 @@ import jax  # noqa: E402
 
 from benchmarks.step import random_batch  # noqa: E402
 from configs import xception  # noqa: E402
-from jaxdrive import workdir  # noqa: E402
-from jaxdrive.training.optim import make_optimizer, make_schedule  # noqa: E402
-from jaxdrive.training.parts import make_init, make_network  # noqa: E402
-from jaxdrive.training.step import make_train_step  # noqa: E402
+from jaxdrive import durations, workdir  # noqa: E402
+from jaxdrive.training.parts import make_init, make_network, spread_step  # noqa: E402
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,20 +69,14 @@ class Compiled:
     def __init__(self, form: Form, batch_size: int) -> None:
         config = xception.get_config()
         config.model.compute_dtype = form.dtype
-        network = make_network(config.to_dict(), (config.data.height, config.data.width, 3))
-        backbone = network.model.backbone.clone(platform=form.platform)
-        optimizer = make_optimizer(config.optim, make_schedule(config.optim, config.num_steps))
-        step = network.partition.spread_train(
-            make_train_step(
-                network.model.clone(backbone=backbone),
-                network.heads,
-                optimizer,
-                supervise="own",
-                passes=form.passes,
-            )
-        )
+        config.passes = form.passes
+        config.batch_size = batch_size
+        fields = durations.resolve(config.to_dict(), 1000.0)
+        shape = (config.data.height, config.data.width, 3)
+        network = make_network(fields, shape, platform=form.platform)
+        step = spread_step(fields, network)
         self._batch = network.partition.put_batch(random_batch(config, batch_size))
-        self._state = network.partition.put_state(make_init(config.to_dict(), network)())
+        self._state = network.partition.put_state(make_init(fields, network)())
         started = time.process_time()
         lowered = step.lower(self._state, self._batch)
         self.tracing = time.process_time() - started

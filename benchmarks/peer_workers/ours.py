@@ -23,7 +23,7 @@ from benchmarks.peer_workers.workload import Workload, random_batches, total  # 
 from configs import default  # noqa: E402
 from jaxdrive import durations  # noqa: E402
 from jaxdrive.heads import Head  # noqa: E402
-from jaxdrive.training.parts import make_init, make_network, make_step  # noqa: E402
+from jaxdrive.training.parts import make_init, make_network, spread_step  # noqa: E402
 
 
 def loader_batch(workload: Workload, heads: dict[str, Head]) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def make(arguments: Sequence[str]) -> Work:
         config.augment = default.get_config().augment
     fields = durations.resolve(config.to_dict(), 1000.0)
     network = make_network(fields, (workload.height, workload.width, 3))
-    step = network.partition.spread_train(make_step(fields, network))
+    step = spread_step(fields, network)
     batch = loader_batch(workload, dict(network.heads))
     state = network.partition.put_state(make_init(fields, network)())
     sizes = [leaf.size for leaf in jax.tree.leaves((state.params, state.batch_stats))]

@@ -180,3 +180,28 @@ def _stages(layers: Sequence[Layer], outputs: Mapping[Path, Any]) -> Iterator[La
 
 def _block(layer: Layer) -> Path:
     return tuple(layer.name.split("/")[:2])
+
+
+def feature_bytes(
+    model: MultiHead, variables: Any, *, image_shape: tuple[int, int, int], scalars: Sequence[str]
+) -> int:
+    """Size of the results of all layers for one example, in bytes.
+
+    Args:
+      model: The network.
+      variables: {"params", "batch_stats"}, arrays or their shapes.
+      image_shape: (height, width, channels) of its images.
+      scalars: Names of its scalar inputs.
+    """
+    inputs = {"image": jnp.zeros((1, *image_shape), jnp.uint8)} | {
+        name: jnp.zeros(1, jnp.float32) for name in scalars
+    }
+
+    def results(variables: Any) -> Any:
+        _, found = model.apply(
+            variables, inputs, train=False, capture_intermediates=True, mutable=["intermediates"]
+        )
+        return found
+
+    leaves = jax.tree.leaves(jax.eval_shape(results, variables))
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in leaves)

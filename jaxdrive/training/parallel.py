@@ -31,7 +31,7 @@ class Partition:
       put_batch: This process's rows -> rows divided among the devices.
       get_rows: Rows divided among the devices -> host arrays of all rows, on every process.
       spread_train: step(state, batch) -> (state, metrics) of one device -> of all; the state that
-        goes in is given up.
+        goes in is given up. `feature_bytes` is the size of what its layers give in one pass.
       spread_measure: measure(state, batch) of one device -> of all: the same numbers on each.
       spread_predict: predict(variables, inputs) -> rows of one device -> of all.
       state_sharding: Where checkpoints restore to.
@@ -97,13 +97,16 @@ def _shard_map(mesh: Mesh) -> Partition:
     def get_rows(tree: Any) -> Any:
         return multihost_utils.process_allgather(tree, tiled=True)
 
-    def spread(function: Any, *, out_specs: Any, donate: tuple[int, ...]) -> Any:
+    def spread(
+        function: Any, *, out_specs: Any, donate: tuple[int, ...], feature_bytes: int = 0
+    ) -> Any:
         # With check_vma the gradient of a replicated parameter would arrive already summed, and
         # the step's own sum would count it once for each device.
         spread_out = jax.shard_map(
             function, mesh=mesh, in_specs=(P(), P(DATA_AXIS)), out_specs=out_specs, check_vma=False
         )
-        options = compile_options(mesh.devices.flat[0].platform)
+        platform = mesh.devices.flat[0].platform
+        options = compile_options(platform, feature_bytes=feature_bytes)
         return jax.jit(spread_out, donate_argnums=donate, compiler_options=options)
 
     return Partition(
@@ -111,7 +114,9 @@ def _shard_map(mesh: Mesh) -> Partition:
         get_state=lambda tree: tree,
         put_batch=put_batch,
         get_rows=get_rows,
-        spread_train=lambda step: spread(step, out_specs=(P(), P()), donate=(0,)),
+        spread_train=lambda step, feature_bytes=0: spread(
+            step, out_specs=(P(), P()), donate=(0,), feature_bytes=feature_bytes
+        ),
         spread_measure=lambda measure: spread(measure, out_specs=P(), donate=()),
         spread_predict=lambda step: spread(step, out_specs=P(DATA_AXIS), donate=()),
         state_sharding=same,
@@ -137,7 +142,8 @@ def _pmap(devices: list[jax.Device]) -> Partition:
     def first(tree: Any) -> Any:
         return jax.tree.map(lambda array: array[0], tree)
 
-    def train(step: Any) -> Any:
+    def train(step: Any, feature_bytes: int = 0) -> Any:
+        del feature_bytes  # jax.pmap takes no compiler options.
         spread = jax.pmap(step, axis_name=DATA_AXIS, donate_argnums=0)
 
         def run(state: Any, batch: Any) -> Any:

@@ -19,6 +19,7 @@ from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models import formulations
 from jaxdrive.models.multihead import MultiHead, make_model
+from jaxdrive.models.overview import feature_bytes
 from jaxdrive.training.augment import active, make_augment
 from jaxdrive.training.compile_options import compile_options
 from jaxdrive.training.gradients import make_gradients
@@ -166,6 +167,29 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
     )
 
 
+def spread_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]:
+    """The train step of a configuration on all devices, compiled for the memory that it needs.
+
+    Args:
+      config: With its durations in steps.
+      network: What it trains.
+
+    Raises:
+      UserError: As `make_step`.
+    """
+    step = make_step(config, network)
+    template = network.template
+    one_example = feature_bytes(
+        network.model,
+        {"params": template.params, "batch_stats": template.batch_stats},
+        image_shape=network.image_shape,
+        scalars=sorted(config["scalars"]),
+    )
+    separate = resolve_passes(config["passes"], network.platform) == "separate"
+    rows = config["batch_size"] * (1 if separate else len(network.heads))
+    return network.partition.spread_train(step, rows * one_example // jax.device_count())
+
+
 def augment_of(config: Mapping[str, Any], heads: Mapping[str, Head]) -> Callable[..., Any] | None:
     """The views and random changes of a configuration; None where it asks for none."""
     settings = config["augment"]
@@ -210,7 +234,6 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)
     schedule = make_schedule(config["optim"], config["num_steps"])
-    step = make_step(config, network)
     gradients = make_gradients(
         network.model,
         network.heads,
@@ -220,7 +243,7 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
     )
     return Trainer(
         network=network,
-        train_step=network.partition.spread_train(step),
+        train_step=spread_step(config, network),
         gradients=gradients and network.partition.spread_measure(gradients),
         init=make_init(config, network),
         examples=examples,

@@ -6,10 +6,11 @@ stands in `parallel.py`. Nothing here reads a disk or a clock.
 
 Two modes give the same numbers:
   one: the heads' batches are stacked and the backbone runs once; each head sees its own slice.
-  separate: one pass after the other, their gradients added up. On a CPU that takes no less memory.
+  separate: one pass after the other, their gradients added up. It takes the memory of one pass.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -279,6 +280,19 @@ def _one_pass(
     return gradients, batch_stats, metrics
 
 
+def _after(total: Any, part: Mapping[str, Any]) -> dict[str, Any]:
+    """The same batch, which cannot be used before the gradients `total` are there.
+
+    Without it XLA runs the forward passes of all heads first, and keeps what all of them need for
+    their backward passes. (A CPU's compiler drops `jax.lax.optimization_barrier`.) Where a gradient
+    is not finite, the sum is no 0, but then the whole update is skipped.
+    """
+    zero = functools.reduce(jnp.add, [0 * leaf.sum() for leaf in jax.tree.leaves(total)])
+    image = part["inputs"]["image"]
+    image = image + zero.astype(image.dtype)
+    return {**part, "inputs": {**part["inputs"], "image": image}}
+
+
 def _separate_passes(
     model: nn.Module,
     heads: Mapping[str, Head],
@@ -291,7 +305,7 @@ def _separate_passes(
     total: Any = None
     metrics: dict[str, HeadMetrics] = {}
     for name in heads:
-        part = batch[name]
+        part = batch[name] if total is None else _after(total, batch[name])
         seen = [name] if supervise == "own" else list(heads)
         rows, masks = dict.fromkeys(seen, slice(None)), dict.fromkeys(seen, part["mask"])
 

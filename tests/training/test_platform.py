@@ -11,7 +11,7 @@ from jaxdrive import durations
 from jaxdrive.models import convolution, first_net, layers, pilotnet, small
 from jaxdrive.models import xception as network
 from jaxdrive.training import compile_options
-from jaxdrive.training.parts import computation, make_init, make_network, make_step
+from jaxdrive.training.parts import computation, make_init, make_network, spread_step
 
 CONFIGS = {
     "small": quickstart.get_config,
@@ -37,7 +37,7 @@ def parts_of(name, platform):
     fields = durations.resolve(config.to_dict(), 1000.0)
     fields["augment"] = quickstart.get_config().augment.to_dict()
     made = make_network(fields, (config.data.height, config.data.width, 3), platform=platform)
-    step = made.partition.spread_train(make_step(fields, made))
+    step = spread_step(fields, made)
     state = made.partition.put_state(make_init(fields, made)())
     return made, step, state, random_batch(config, BATCH)
 
@@ -105,18 +105,34 @@ def test_three_steps_of_adam_agree_between_the_forms(name):
 def test_an_option_that_the_compiler_does_not_know_is_left_out(monkeypatch, caplog):
     options = {"xla_cpu_enable_fast_math": False, "xla_cpu_no_such_option": 1}
     monkeypatch.setattr(compile_options, "_OPTIONS", {"cpu": options})
-    compile_options.compile_options.cache_clear()
-    try:
-        known = compile_options.compile_options("cpu")
-    finally:
-        compile_options.compile_options.cache_clear()
-    assert known == {"xla_cpu_enable_fast_math": False}
+    assert compile_options.compile_options("cpu") == {"xla_cpu_enable_fast_math": False}
     assert "does not know the option xla_cpu_no_such_option" in caplog.text
 
 
 def test_the_installed_compiler_knows_all_options():
-    assert compile_options.compile_options("cpu") == compile_options._OPTIONS["cpu"]
-    assert compile_options.compile_options("tpu") == {}
+    blocks = compile_options._BLOCKS["cpu"]
+    every = compile_options.compile_options("cpu", feature_bytes=10**9)
+    assert every == compile_options._OPTIONS["cpu"] | blocks
+    assert compile_options.compile_options("tpu", feature_bytes=10**9) == {}
+
+
+def temporary_bytes(name, **settings):
+    config = CONFIGS[name]()
+    config.update(settings)
+    fields = durations.resolve(config.to_dict(), 1000.0)
+    made = make_network(fields, (config.data.height, config.data.width, 3))
+    step = spread_step(fields, made)
+    state = made.partition.put_state(make_init(fields, made)())
+    batch = random_batch(config, config.batch_size)
+    for head, part in batch.items():
+        part["mirrored"] = {head: part["labels"][head]}
+    compiled = step.lower(state, made.partition.put_batch(batch)).compile()
+    return compiled.memory_analysis().temp_size_in_bytes
+
+
+def test_separate_passes_take_the_memory_of_one_pass():
+    separate = temporary_bytes("pilotnet", passes="separate")
+    assert separate < 0.5 * temporary_bytes("pilotnet", passes="one")
 
 
 def test_a_checkpoint_says_how_it_was_computed():
