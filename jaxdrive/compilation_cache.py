@@ -58,6 +58,8 @@ _HIT = "/jax/compilation_cache/cache_hits"
 _JAX_WARNING = re.compile(
     r"Error (reading|writing) persistent compilation cache entry for '([^']+)': (.*)", re.DOTALL
 )
+# What XLA says of a program with memory in blocks, see training/compile_options.py.
+_UNSTORABLE = "Multiple temp buffer allocations"
 
 
 def set_up(choice: str, *, datasets: str) -> None:
@@ -307,6 +309,11 @@ def _report_errors(folder: Path) -> None:
                 program,
                 reason,
                 folder,
+            )
+        elif _UNSTORABLE in reason:
+            logger.info(
+                "Compilation cache: every start compiles %s, since its memory comes in blocks",
+                program,
             )
         elif action not in said:
             said.add(action)

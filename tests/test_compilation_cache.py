@@ -227,6 +227,39 @@ for factor in (2.0, 3.0):
     assert not entries(tmp_path)
 
 
+def test_a_program_with_memory_in_blocks_says_that_it_is_not_kept(tmp_path):
+    script = f"""
+import jax
+import jax.numpy as jnp
+from jaxdrive import compilation_cache, logs
+
+logs.to_console(quiet=False)
+compilation_cache.set_up("auto", datasets={str(tmp_path)!r})
+
+def program(x):
+    for _ in range(3):
+        x = jnp.sin(x @ x) @ jnp.cos(x)
+    return x
+
+options = {{"xla_multiheap_size_constraint_per_heap": 1000}}
+print(jax.jit(program, compiler_options=options)(jnp.zeros((64, 64)))[0, 0])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    message, result = done.stdout.splitlines()
+    assert message == (
+        "Compilation cache: every start compiles jit_program, since its memory comes in blocks"
+    )
+    assert result == "0.0"
+
+
 X86 = """processor\t: 0
 model name\t: AMD EPYC 9R14
 cpu MHz\t\t: {mhz}
