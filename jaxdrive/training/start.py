@@ -104,8 +104,9 @@ def _first_state(
     meta = checkpoint.read_meta(manager) or {}
     if meta.get("computation") != computation(trainer.network.platform):
         logger.info(
-            "It was computed on another platform, or in other forms or with other compiler options:"
-            " from here on numbers agree within rounding, not to the bit"
+            "The checkpoint was computed on another platform, or with other forms of operations:"
+            " from here on, numbers equal those of an uninterrupted run within rounding, not to the"
+            " bit"
         )
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
