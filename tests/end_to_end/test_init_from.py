@@ -68,4 +68,4 @@ def test_weights_that_do_not_fit_are_refused_before_anything(trained, launch, tm
     nowhere = tmp_path / "nowhere.h5"
     done = launch("train", workdir=tmp_path / "run", **fields | {"init_from": nowhere})
     assert_refused(done, f"config.init_from={nowhere}: there is no such file or folder")
-    assert not (tmp_path / "datasets").exists()
+    assert [path.name for path in (tmp_path / "datasets").iterdir()] == ["compiled"]
