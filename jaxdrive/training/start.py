@@ -104,8 +104,9 @@ def _first_state(
     meta = checkpoint.read_meta(manager) or {}
     if meta.get("computation") != computation(trainer.network.platform):
         logger.info(
-            "It was computed on another platform, or in other forms or with other compiler options:"
-            " from here on numbers agree within rounding, not to the bit"
+            "It was computed on another platform, in other forms, with other compiler options, or"
+            " native convolutions were used in one case and not in the other (config.native): from"
+            " here on numbers agree within rounding, not to the bit"
         )
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
@@ -115,7 +116,7 @@ def _out_of_memory_told(
 ) -> contextlib.AbstractContextManager[None]:
     height, width, _ = trainer.network.image_shape
     heads, batch_size = len(trainer.plans), config["batch_size"]
-    one_pass = resolve_passes(config["passes"], trainer.network.platform) == "one"
+    one_pass = resolve_passes(config["passes"], trainer.network.platform.name) == "one"
     return out_of_memory_told(
         what=f"training with config.batch_size={batch_size} for each of {heads} heads and pictures"
         f" of {height} x {width}, on {jax.device_count()} {jax.devices()[0].device_kind}",
@@ -156,7 +157,7 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         supervise_of(config),
         config["partition"],
         "one pass"
-        if resolve_passes(config["passes"], trainer.network.platform) == "one"
+        if resolve_passes(config["passes"], trainer.network.platform.name) == "one"
         else "separate passes",
     )
     learned = trainer.network.heads.items()
