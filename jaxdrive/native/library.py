@@ -2,7 +2,6 @@
 
 import ctypes
 import functools
-import os
 
 import jax
 
@@ -38,9 +37,6 @@ def load() -> str | None:
 
 
 def _register(onednn: OneDnn) -> None:
-    # OpenMP reads this when it is loaded. Threads that wait actively would take the cores from
-    # XLA's own threads between two convolutions.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     path = compiled(onednn)
     try:
         # The compiled library needs this one by name, and finds it in the process.
