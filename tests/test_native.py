@@ -1,22 +1,27 @@
 """The native library: what is said where it cannot be used, and that it is off where it should be.
 
-oneDNN is a fake here: an empty library and header, and compilers that are scripts.
+oneDNN is a fake here, and compilers are scripts, but for the tests that need the real ones.
 """
 
+import dataclasses
 import functools
 import logging
 import os
 import stat
 import threading
 
+import jax
+import numpy as np
 import pytest
 
-from configs import quickstart
+from benchmarks.peer_workers.configured import workload_of
+from benchmarks.peer_workers.ours import loader_batch
+from configs import quickstart, udacity
+from jaxdrive import durations
 from jaxdrive.models.formulations import Platform
 from jaxdrive.native import build, library
 from jaxdrive.training import parts
 
-# As tests/models/test_convolution.py: with it, the real one.
 needs_native = pytest.mark.skipif(
     library.load() is None, reason="needs pip install -e '.[native]' and a C++ compiler"
 )
@@ -155,3 +160,25 @@ def test_the_library_is_loaded_for_a_cpu_alone_and_unless_it_is_off(
     told = parts.computation(network.platform)
     assert told["native"] == ("oneDNN 1.2.3" if is_native else None)
     assert told["platform"] == platform
+
+
+@needs_native
+def test_three_updates_of_pilotnet_equal_those_of_jax_alone():
+    config = udacity.get_config()
+    config.batch_size = 4
+    fields = durations.resolve(config.to_dict(), 100.0)
+    workload = dataclasses.replace(workload_of("pilotnet"), rows=4)
+
+    def trained(native):
+        network = parts.make_network(fields | {"native": native}, (66, 200, 3))
+        assert network.platform.native == (native == "auto")
+        step = network.partition.spread_train(parts.make_step(fields, network))
+        state = network.partition.put_state(parts.make_init(fields, network)())
+        batch = network.partition.put_batch(loader_batch(workload, dict(network.heads)))
+        for _ in range(3):
+            state, _ = step(state, batch)
+        return jax.device_get(state.params)
+
+    pairs = zip(*(jax.tree.leaves(trained(native)) for native in ("auto", "off")), strict=True)
+    for got, want in pairs:
+        assert np.linalg.norm(got - want) < 1e-4 * np.linalg.norm(want)
