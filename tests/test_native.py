@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks.peer_workers.configured import workload_of
 from benchmarks.peer_workers.ours import loader_batch
-from configs import quickstart, udacity
+from configs import default, quickstart, udacity
 from jaxdrive import durations
 from jaxdrive.models.formulations import Platform
 from jaxdrive.native import build, library
@@ -165,7 +165,8 @@ def test_the_library_is_loaded_for_a_cpu_alone_and_unless_it_is_off(
 @needs_native
 def test_three_updates_of_pilotnet_equal_those_of_jax_alone():
     config = udacity.get_config()
-    config.batch_size = 4
+    config.batch_size, config.passes = 4, "one"
+    config.augment = default.get_config().augment
     fields = durations.resolve(config.to_dict(), 100.0)
     workload = dataclasses.replace(workload_of("pilotnet"), rows=4)
 

@@ -16,6 +16,8 @@ from benchmarks.peer_workers.workload import Workload, random_batches, total
 from configs import default
 from jaxdrive import durations
 from jaxdrive.heads import Head
+from jaxdrive.native import library
+from jaxdrive.native.build import LIBRARY_PACKAGE
 from jaxdrive.training.parts import make_init, make_network, make_step
 
 
@@ -67,4 +69,5 @@ def make(arguments: Sequence[str]) -> Work:
 
 
 if __name__ == "__main__":
-    serve(make, ["jax", "jaxlib", "flax", "optax"])
+    native = [LIBRARY_PACKAGE] if library.load() else []
+    serve(make, ["jax", "jaxlib", "flax", "optax", *native])
