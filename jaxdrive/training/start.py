@@ -162,10 +162,12 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
     )
     learned = trainer.network.heads.items()
     logger.info("Minimised: %s", "; ".join(f"{n}: {learning_text(head)}" for n, head in learned))
+    native = computation(trainer.network.platform)["native"]
     logger.info(
-        "Network: %s, %s parameters; its layers stand in model.txt, drawn in model.png",
+        "Network: %s, %s parameters%s; its layers stand in model.txt, drawn in model.png",
         config["model"]["backbone"],
         f"{parameter_overview.count_parameters(trainer.network.template.params):,}",
+        f", float32 convolutions by {native}" if native else "",
     )
 
 
