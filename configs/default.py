@@ -36,6 +36,9 @@ def get_config() -> ConfigDict:
     # of cores and version of JAX. Entries are executables: share a folder only with people whose
     # programs you would run.
     config.compilation_cache = "auto"
+    # "auto": float32 convolutions on a CPU use oneDNN where the extra `native` is installed (pip
+    # install -e '.[native]'); "off": they use JAX alone. The numbers agree within rounding.
+    config.native = "auto"
 
     # Weights that a new run starts from: the folder of another run, whose best checkpoint is taken,
     # or a file that Keras saved (.weights.h5, .keras, .h5). "" = drawn at random. A run that goes

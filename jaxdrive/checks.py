@@ -76,6 +76,7 @@ _DRIVING_SCALARS = ("speed",)
 _BEST_BY = ("natural", "balanced")
 _INIT_PARTS = ("backbone", "all")
 _ON_BAD = ("skip", "fail")
+_NATIVE = ("auto", "off")
 # Values of config.compilation_cache that are no folder.
 CACHE_WORDS = ("auto", "off")
 
@@ -109,6 +110,10 @@ def check(config: Mapping[str, Any]) -> None:
     if not cache or "://" in cache:
         raise UserError(
             f"config.compilation_cache={cache!r} has to be 'auto', 'off' or a local folder"
+        )
+    if config["native"] not in _NATIVE:
+        raise UserError(
+            f"config.native={config['native']!r} is not known: one of {', '.join(_NATIVE)}"
         )
     _check_split(config["data"])
     if config["eval_every"] and not config["data"]["prepared"]:

@@ -35,6 +35,8 @@ NO_PART_OF_A_RUN = ("compilation_cache",)
 # evaluated may have been written before they were there.
 _LATER_FIELDS: Mapping[str, Any] = {
     "compilation_cache": "auto",
+    # What a run computed with stands in the meta of its checkpoints.
+    "native": "auto",
     "views": "none",
     "augment.brightness.bias": 0.0,
     "augment.crop": {"top": 0, "bottom": 0, "schedule": ()},

@@ -25,7 +25,8 @@ STOREYS = [
 # Import nothing of the house; "version" is jaxdrive/__init__.py.
 LEAVES = {"errors", "logs", "version", "durations", "views"}
 BESIDE = {
-    "models": {"heads"} | LEAVES,
+    "models": {"heads", "native"} | LEAVES,
+    "native": {"native", "logs"},
     "workdir": LEAVES,
     "checks": {"heads"} | LEAVES,
     "errors": set(),
@@ -61,6 +62,7 @@ def rooms_for(room: str) -> set[str]:
     allowed = set(itertools.chain(*STOREYS[level:])) | LEAVES
     allowed -= {"models"} if room.startswith("data") else set()
     allowed |= {"workdir"} if room in ABOVE_WORKDIR else set()
+    allowed |= {"native"} if room == "training" else set()
     allowed |= {"checks", "compilation_cache", "processes"} if room == "command_line" else set()
     allowed |= {"allocator"} if room == "launch" else set()
     return allowed | ({"simulators"} if room in ABOVE_SIMULATORS else set())
@@ -144,6 +146,7 @@ def function():
         ("data", {"heads", "data.sources"}, {"models", "simulators", "training", "workdir"}),
         ("models", {"heads", "errors"}, {"data", "data.sources", "training", "workdir"}),
         ("heads", {"errors"}, {"data", "models", "training"}),
+        ("native", {"logs"}, {"errors", "models", "training"}),
         ("simulators", {"simulators"}, {"errors", "logs", "heads", "version"}),
         ("errors", set(), {"logs", "version"}),
     ],

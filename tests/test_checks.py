@@ -98,6 +98,7 @@ def test_the_shipped_configurations_pass():
         ),
         ("augment.views.schedule", ((0, -1.0),)),
         ("views", "thirteen"),
+        ("native", "on"),
         ("compilation_cache", ""),
         ("compilation_cache", "gs://bucket/compiled"),
         ("drive.tracks", 101),

@@ -23,6 +23,8 @@ from benchmarks.peer_workers.workload import Workload, random_batches, total  # 
 from configs import default  # noqa: E402
 from jaxdrive import durations  # noqa: E402
 from jaxdrive.heads import Head  # noqa: E402
+from jaxdrive.native import library  # noqa: E402
+from jaxdrive.native.build import LIBRARY_PACKAGE  # noqa: E402
 from jaxdrive.training.parts import make_init, make_network, spread_step  # noqa: E402
 
 
@@ -74,4 +76,5 @@ def make(arguments: Sequence[str]) -> Work:
 
 
 if __name__ == "__main__":
-    serve(make, ["jax", "jaxlib", "flax", "optax"])
+    native = [LIBRARY_PACKAGE] if library.load() else []
+    serve(make, ["jax", "jaxlib", "flax", "optax", *native])

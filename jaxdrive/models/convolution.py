@@ -12,26 +12,26 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxdrive.models.formulations import STOCK, choose
+from jaxdrive.models.formulations import STOCK, Platform, choose
+from jaxdrive.models.native_convolution import native_conv
+from jaxdrive.models.sizes import Padding, output_size
 
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
-# Rows to pad before and after, then columns.
-_Padding = tuple[tuple[int, int], tuple[int, int]]
 # Times that a batch is added to its other half before XLA sums the rest.
 _HALVINGS = 3
 # Images left after that which are added one by one.
 _FEW_IMAGES = 3
 
 
-def conv_function(platform: str) -> Callable[..., jax.Array] | None:
+def conv_function(platform: Platform) -> Callable[..., jax.Array] | None:
     """What `flax.linen.Conv` takes as `conv_general_dilated`; None means XLA's own."""
-    return functools.partial(_conv, platform) if platform == "cpu" else None
+    return functools.partial(_conv, platform) if platform.name == "cpu" else None
 
 
 def _conv(
-    platform: str, x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **settings: Any
+    platform: Platform, x: jax.Array, kernel: jax.Array, strides: Any, padding: Any, **settings: Any
 ) -> jax.Array:
-    """`jax.lax.conv_general_dilated`, its input gradient in the fastest form."""
+    """`jax.lax.conv_general_dilated` in the fastest form."""
     if not _is_plain(kernel, strides, settings):
         return jax.lax.conv_general_dilated(x, kernel, strides, padding, **settings)
     pads = padding
@@ -41,9 +41,18 @@ def _conv(
     pads, stride = ((int(above), int(below)), (int(left), int(right))), int(strides[0])
     height, width = output_size(x.shape, kernel.shape, stride, pads)
     shape = (max(kernel.shape[:2]), stride, x.shape[0] * height * width, *kernel.shape[2:])
-    if min(shape) < 1 or choose(platform, "conv_input_gradient", shape) == STOCK:
+    if min(shape) < 1:
+        return stock_conv(x, kernel, stride, pads)
+    if platform.native and _suits_native(x, kernel, pads):
+        return native_conv(x, kernel, stride, pads)
+    if choose(platform, "conv_input_gradient", shape) == STOCK:
         return stock_conv(x, kernel, stride, pads)
     return conv_by_phases(x, kernel, stride, pads)
+
+
+def _suits_native(x: jax.Array, kernel: jax.Array, padding: Padding) -> bool:
+    """Whether the native convolutions can compute this plain one."""
+    return x.dtype == kernel.dtype == jnp.float32 and min(map(min, padding)) >= 0
 
 
 def _is_plain(kernel: jax.Array, strides: Any, settings: dict[str, Any]) -> bool:
@@ -60,19 +69,8 @@ def _is_plain(kernel: jax.Array, strides: Any, settings: dict[str, Any]) -> bool
     )
 
 
-def output_size(
-    image_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: _Padding
-) -> tuple[int, int]:
-    """Height and width of what a convolution gives."""
-    height, width = (
-        (size + sum(pads) - window) // stride + 1
-        for size, pads, window in zip(image_shape[1:3], padding, kernel_shape[:2], strict=True)
-    )
-    return height, width
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def conv_by_phases(x: jax.Array, kernel: jax.Array, stride: int, padding: _Padding) -> jax.Array:
+def conv_by_phases(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
     """A convolution whose input gradient multiplies no zeros.
 
     XLA's own input gradient puts zeros between the rows and columns of the output's gradient and
@@ -92,13 +90,13 @@ def conv_by_phases(x: jax.Array, kernel: jax.Array, stride: int, padding: _Paddi
 
 
 def _forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: _Padding
+    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     return stock_conv(x, kernel, stride, padding), (x, kernel)
 
 
 def _backward(
-    stride: int, padding: _Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+    stride: int, padding: Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
     _, pull_back = jax.vjp(lambda kernel: stock_conv(x, kernel, stride, padding), kernel)
@@ -114,7 +112,7 @@ def _input_gradient(
     gradient: jax.Array,
     shape: tuple[int, ...],
     stride: int,
-    padding: _Padding,
+    padding: Padding,
 ) -> jax.Array:
     """The gradient of the images, of `shape`, from that of the output."""
     rows, columns = (-(-size // stride) for size in kernel.shape[:2])
@@ -138,7 +136,7 @@ def _input_gradient(
 
 
 def stock_conv(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: str | _Padding, groups: int = 1
+    x: jax.Array, kernel: jax.Array, stride: int, padding: str | Padding, groups: int = 1
 ) -> jax.Array:
     """XLA's own convolution of images with a kernel, with `groups` of channels by themselves."""
     return jax.lax.conv_general_dilated(
@@ -151,7 +149,7 @@ def stock_conv(
     )
 
 
-def depthwise(x: jax.Array, kernel: jax.Array, *, platform: str) -> jax.Array:
+def depthwise(x: jax.Array, kernel: jax.Array, *, platform: Platform) -> jax.Array:
     """Convolves every channel by itself, with stride 1 and zeros around: the shape of `x`.
 
     Args:
@@ -219,7 +217,7 @@ def _sum_pixels(values: jax.Array) -> jax.Array:
     return values.sum(axis=(0, 1, 2))
 
 
-def pointwise(x: jax.Array, kernel: jax.Array, *, stride: int, platform: str) -> jax.Array:
+def pointwise(x: jax.Array, kernel: jax.Array, *, stride: int, platform: Platform) -> jax.Array:
     """A 1x1 convolution: [n, ceil(H / stride), ceil(W / stride), outputs].
 
     Args:

@@ -6,6 +6,7 @@ On pictures of 90 x 320, with one head and common=(128,), head=(): 1,420,481 par
 import jax
 from flax import linen as nn
 
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.layers import conv
 from jaxdrive.models.pooling import max_pool
 from jaxdrive.models.sizes import check_size, least_size
@@ -24,7 +25,7 @@ class FirstNet(nn.Module):
       platform: Where it is computed, see `formulations.py`.
     """
 
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:

@@ -26,6 +26,20 @@ TABLE = "formulations.json"
 
 
 @dataclasses.dataclass(frozen=True)
+class Platform:
+    """Where a network is computed.
+
+    Attributes:
+      name: As JAX names it: "cpu", "gpu", "tpu".
+      native: Whether the native convolutions compute what they can (`jaxdrive/native`). They have
+        to be loaded, and only "cpu" has them.
+    """
+
+    name: str
+    native: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Measured:
     """The times of one operation at one shape.
 
@@ -43,18 +57,18 @@ class Measured:
         return min(self.milliseconds, key=self.milliseconds.__getitem__)
 
 
-def choose(platform: str, operation: str, shape: Sequence[int]) -> str:
+def choose(platform: Platform, operation: str, shape: Sequence[int]) -> str:
     """The way to compute an operation.
 
     Args:
-      platform: As JAX names it: "cpu", "gpu", "tpu".
+      platform: Where it is computed.
       operation: One of `OPERATIONS`.
       shape: Numbers in the order that `OPERATIONS` gives; all positive.
 
     Returns:
       The fastest way at the nearest measured shape; distances are between logarithms.
     """
-    rows = _rows(platform).get(operation, ())
+    rows = _rows(platform.name).get(operation, ())
     if not rows:
         return STOCK
     return min(rows, key=lambda row: _distance(row.shape, shape)).fastest
@@ -78,7 +92,7 @@ def _text() -> str:
     return importlib.resources.files(__package__).joinpath(TABLE).read_text()
 
 
-def describe(platform: str) -> dict[str, Any]:
+def describe(platform: Platform) -> dict[str, Any]:
     """What a checkpoint keeps: the platform, and a digest of the table if it has measurements."""
-    digest = hashlib.sha256(_text().encode()).hexdigest()[:16] if _rows(platform) else None
-    return {"platform": platform, "table": digest}
+    digest = hashlib.sha256(_text().encode()).hexdigest()[:16] if _rows(platform.name) else None
+    return {"platform": platform.name, "table": digest}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxdrive.models.convolution import conv_function, depthwise, pointwise
+from jaxdrive.models.formulations import Platform
 
 # As Keras draws first kernels (Glorot and Bengio, 2010).
 KERNEL_INIT = nn.initializers.glorot_uniform()
@@ -78,7 +79,7 @@ def conv(
     *,
     stride: int = 1,
     padding: str = "SAME",
-    platform: str,
+    platform: Platform,
     **settings: Any,
 ) -> nn.Conv:
     """Flax's convolution in the form that is fast on a platform.
@@ -110,7 +111,7 @@ class SeparableConv(nn.Module):
     """
 
     features: int
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -126,7 +127,7 @@ class DepthwiseConv(nn.Module):
       platform: Where it is computed, see `formulations.py`.
     """
 
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -145,7 +146,7 @@ class PointwiseConv(nn.Module):
     """
 
     features: int
-    platform: str
+    platform: Platform
     stride: int = 1
 
     @nn.compact

@@ -15,6 +15,7 @@ from flax import linen as nn
 from jaxdrive.errors import UserError
 from jaxdrive.models.dropout import dropout
 from jaxdrive.models.first_net import FirstNet
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.layers import BatchNorm
 from jaxdrive.models.pilotnet import PilotNet, PilotNetSame
 from jaxdrive.models.small import SmallNet
@@ -117,6 +118,7 @@ def make_model(
     *,
     axis_name: str,
     platform: str,
+    native: bool = False,
     outputs: Mapping[str, int] | None = None,
 ) -> MultiHead:
     """The network of `config.model`.
@@ -127,6 +129,7 @@ def make_model(
       axis_name: The device axis over which batch statistics are averaged.
       platform: Where it is computed, as JAX names it: "cpu", "gpu", "tpu". It decides how, not
         what: see `formulations.py`.
+      native: Whether the native convolutions compute what they can; they have to be loaded.
       outputs: By head name, how many numbers it gives; one where it is not named.
 
     Raises:
@@ -140,8 +143,9 @@ def make_model(
                 f"config.model.{field}={config[field]!r} is not known: one of {', '.join(names)}"
             )
     _check_batch_norm(config)
+    batch_norm, where = _batch_norm(config, axis_name), Platform(platform, native)
     return MultiHead(
-        backbone=BACKBONES[config["backbone"]](config, _batch_norm(config, axis_name), platform),
+        backbone=BACKBONES[config["backbone"]](config, batch_norm, where),
         common=tuple(config["common"]),
         heads={name: tuple(config["head"]) for name in heads},
         outputs=outputs or {},
@@ -182,7 +186,7 @@ BATCH_NORMALISED = {
 
 
 def _small(
-    config: Mapping[str, Any], batch_norm: Callable[..., BatchNorm], platform: str
+    config: Mapping[str, Any], batch_norm: Callable[..., BatchNorm], platform: Platform
 ) -> nn.Module:
     return SmallNet(
         channels=tuple(config["channels"]),
@@ -192,9 +196,10 @@ def _small(
     )
 
 
+_MakeBackbone = Callable[[Mapping[str, Any], Callable[..., BatchNorm], Platform], nn.Module]
 # By name, what makes a backbone of `config.model`, of what makes its batch normalisation and of the
 # platform.
-BACKBONES: dict[str, Callable[[Mapping[str, Any], Callable[..., BatchNorm], str], nn.Module]] = {
+BACKBONES: dict[str, _MakeBackbone] = {
     "small": _small,
     "pilotnet": lambda config, batch_norm, platform: PilotNet(platform, parent=None),
     "pilotnet_same": lambda config, batch_norm, platform: PilotNetSame(

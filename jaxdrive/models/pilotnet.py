@@ -15,6 +15,7 @@ from collections.abc import Callable
 import jax
 from flax import linen as nn
 
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.layers import BatchNorm, conv
 from jaxdrive.models.sizes import check_size, least_size
 
@@ -30,7 +31,7 @@ class PilotNet(nn.Module):
       platform: Where it is computed, see `formulations.py`.
     """
 
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -63,7 +64,7 @@ class PilotNetSame(nn.Module):
     """
 
     batch_norm: Callable[[], BatchNorm]
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxdrive.models.formulations import STOCK, choose
+from jaxdrive.models.formulations import STOCK, Platform, choose
 
 
 def max_pool(
-    x: jax.Array, *, size: int, stride: int, padding: str = "VALID", platform: str
+    x: jax.Array, *, size: int, stride: int, padding: str = "VALID", platform: Platform
 ) -> jax.Array:
     """The largest number of each window of size x size, of maps [n, H, W, C].
 

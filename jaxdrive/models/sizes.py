@@ -1,10 +1,24 @@
-"""How small a picture may be for windows without padding, and what is said of a smaller one."""
+"""Sizes that windows give, and how small a picture may be for windows without padding."""
 
 from collections.abc import Sequence
 
 import jax
 
 from jaxdrive.errors import UserError
+
+# Rows to pad before and after, then columns.
+Padding = tuple[tuple[int, int], tuple[int, int]]
+
+
+def output_size(
+    image_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
+) -> tuple[int, int]:
+    """Height and width of what a convolution gives."""
+    height, width = (
+        (size + sum(pads) - window) // stride + 1
+        for size, pads, window in zip(image_shape[1:3], padding, kernel_shape[:2], strict=True)
+    )
+    return height, width
 
 
 def least_size(windows: Sequence[tuple[int, int]]) -> int:

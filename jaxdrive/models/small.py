@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import jax
 from flax import linen as nn
 
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.layers import BatchNorm, conv
 
 
@@ -19,7 +20,7 @@ class SmallNet(nn.Module):
 
     channels: Sequence[int]
     batch_norm: Callable[[], BatchNorm] | None
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:

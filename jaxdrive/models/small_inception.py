@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.layers import conv
 from jaxdrive.models.pooling import average_pool, max_pool
 from jaxdrive.models.sizes import check_size, least_size
@@ -28,7 +29,7 @@ class SmallInception(nn.Module):
       platform: Where it is computed, see `formulations.py`.
     """
 
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -63,7 +64,7 @@ class InceptionModule(nn.Module):
       platform: Where it is computed, see `formulations.py`.
     """
 
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:

@@ -11,6 +11,7 @@ import jax
 from flax import linen as nn
 
 from jaxdrive.errors import UserError
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.layers import KERNEL_INIT, BatchNorm, PointwiseConv, SeparableConv, conv
 from jaxdrive.models.pooling import max_pool
 
@@ -37,7 +38,7 @@ class Xception(nn.Module):
     """
 
     batch_norm: Callable[..., BatchNorm]
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, image: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -68,7 +69,7 @@ class Stem(nn.Module):
     """
 
     batch_norm: Callable[..., BatchNorm]
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, groups: int) -> jax.Array:
@@ -103,7 +104,7 @@ class Block(nn.Module):
     channels: Sequence[int]
     end: str
     batch_norm: Callable[..., BatchNorm]
-    platform: str
+    platform: Platform
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool, groups: int) -> jax.Array:

@@ -18,8 +18,10 @@ from jaxdrive.data.views import ids_of
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.models import formulations
+from jaxdrive.models.formulations import Platform
 from jaxdrive.models.multihead import MultiHead, make_model
 from jaxdrive.models.overview import feature_bytes
+from jaxdrive.native import library
 from jaxdrive.training.augment import active, make_augment
 from jaxdrive.training.compile_options import compile_options
 from jaxdrive.training.gradients import make_gradients
@@ -36,7 +38,7 @@ class Network:
     Attributes:
       heads: By name.
       model: The network.
-      platform: Where it is computed, see `models/formulations.py`.
+      platform: Where it is computed, and whether with native convolutions.
       partition: How it is spread.
       predict: predict((params, batch_stats), inputs), spread.
       image_shape: (height, width, channels) of its pictures.
@@ -45,7 +47,7 @@ class Network:
 
     heads: Mapping[str, Head]
     model: MultiHead
-    platform: str
+    platform: Platform
     partition: Partition
     predict: Callable[..., Any]
     image_shape: tuple[int, int, int]
@@ -89,15 +91,25 @@ def make_network(
     """
     heads = heads_from_config(config["heads"])
     outputs = {name: head.outputs for name, head in heads.items()}
-    platform = platform or jax.default_backend()
+    where = _resolve_platform(platform or jax.default_backend(), config["native"])
     model = make_model(
-        config["model"], list(heads), axis_name=DATA_AXIS, platform=platform, outputs=outputs
+        config["model"],
+        list(heads),
+        axis_name=DATA_AXIS,
+        platform=where.name,
+        native=where.native,
+        outputs=outputs,
     )
     partition = make_partition(config["partition"])
     predict = partition.spread_predict(make_predict_step(model, heads))
     init = _initializer(config, model, optax.identity(), image_shape)
     template = jax.eval_shape(init)
-    return Network(heads, model, platform, partition, predict, image_shape, template)
+    return Network(heads, model, where, partition, predict, image_shape, template)
+
+
+def _resolve_platform(name: str, native: str) -> Platform:
+    """A platform with its native convolutions loaded, if `config.native` asks for them."""
+    return Platform(name, native=name == "cpu" and native == "auto" and library.load() is not None)
 
 
 def _initializer(
@@ -161,7 +173,7 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
         network.heads,
         _optimizer(config),
         supervise=supervise_of(config),
-        passes=resolve_passes(config["passes"], network.platform),
+        passes=resolve_passes(config["passes"], network.platform.name),
         augment=augment_of(config, network.heads),
         seed=config["seed"],
     )
@@ -185,7 +197,7 @@ def spread_step(config: Mapping[str, Any], network: Network) -> Callable[..., An
         image_shape=network.image_shape,
         scalars=sorted(config["scalars"]),
     )
-    separate = resolve_passes(config["passes"], network.platform) == "separate"
+    separate = resolve_passes(config["passes"], network.platform.name) == "separate"
     rows = config["batch_size"] * (1 if separate else len(network.heads))
     return network.partition.spread_train(step, rows * one_example // jax.device_count())
 
@@ -297,9 +309,13 @@ def resolve_passes(passes: str, platform: str) -> str:
     return "separate" if platform == "cpu" else "one"
 
 
-def computation(platform: str) -> dict[str, Any]:
+def computation(platform: Platform) -> dict[str, Any]:
     """What decides the last bits of the numbers beside settings and versions."""
-    return {**formulations.describe(platform), "compiler_options": compile_options(platform)}
+    return {
+        **formulations.describe(platform),
+        "native": library.load() if platform.native else None,
+        "compiler_options": compile_options(platform.name),
+    }
 
 
 def batches_from(trainer: Trainer, config: Mapping[str, Any], position: int) -> Iterator[Any]:

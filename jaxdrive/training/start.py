@@ -104,9 +104,9 @@ def _first_state(
     meta = checkpoint.read_meta(manager) or {}
     if meta.get("computation") != computation(trainer.network.platform):
         logger.info(
-            "The checkpoint was computed on another platform, or with other forms of operations:"
-            " from here on, numbers equal those of an uninterrupted run within rounding, not to the"
-            " bit"
+            "The checkpoint was computed on another platform, with other forms of operations, or with"
+            " native convolutions in one case alone (config.native): from here on numbers agree"
+            " within rounding, not to the bit"
         )
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
@@ -116,7 +116,7 @@ def _out_of_memory_told(
 ) -> contextlib.AbstractContextManager[None]:
     height, width, _ = trainer.network.image_shape
     heads, batch_size = len(trainer.plans), config["batch_size"]
-    one_pass = resolve_passes(config["passes"], trainer.network.platform) == "one"
+    one_pass = resolve_passes(config["passes"], trainer.network.platform.name) == "one"
     return out_of_memory_told(
         what=f"training with config.batch_size={batch_size} for each of {heads} heads and pictures"
         f" of {height} x {width}, on {jax.device_count()} {jax.devices()[0].device_kind}",
@@ -157,15 +157,17 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         supervise_of(config),
         config["partition"],
         "one pass"
-        if resolve_passes(config["passes"], trainer.network.platform) == "one"
+        if resolve_passes(config["passes"], trainer.network.platform.name) == "one"
         else "separate passes",
     )
     learned = trainer.network.heads.items()
     logger.info("Minimised: %s", "; ".join(f"{n}: {learning_text(head)}" for n, head in learned))
+    native = computation(trainer.network.platform)["native"]
     logger.info(
-        "Network: %s, %s parameters; its layers stand in model.txt, drawn in model.png",
+        "Network: %s, %s parameters%s; its layers stand in model.txt, drawn in model.png",
         config["model"]["backbone"],
         f"{parameter_overview.count_parameters(trainer.network.template.params):,}",
+        f", float32 convolutions by {native}" if native else "",
     )
 
 

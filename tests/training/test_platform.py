@@ -10,6 +10,7 @@ from configs import quickstart, udacity, xception
 from jaxdrive import durations
 from jaxdrive.models import convolution, first_net, layers, pilotnet, small
 from jaxdrive.models import xception as network
+from jaxdrive.models.formulations import Platform
 from jaxdrive.training import compile_options
 from jaxdrive.training.parts import computation, make_init, make_network, spread_step
 
@@ -136,8 +137,8 @@ def test_separate_passes_take_the_memory_of_one_pass():
 
 
 def test_a_checkpoint_says_how_it_was_computed():
-    on_cpu, on_tpu = computation("cpu"), computation("tpu")
+    on_cpu, on_tpu = computation(Platform("cpu")), computation(Platform("tpu"))
     assert on_cpu["platform"] == "cpu"
     assert len(on_cpu["table"]) == 16
     assert on_cpu["compiler_options"] == compile_options.compile_options("cpu")
-    assert on_tpu == {"platform": "tpu", "table": None, "compiler_options": {}}
+    assert on_tpu == {"platform": "tpu", "table": None, "native": None, "compiler_options": {}}
