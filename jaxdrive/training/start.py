@@ -104,9 +104,9 @@ def _first_state(
     meta = checkpoint.read_meta(manager) or {}
     if meta.get("computation") != computation(trainer.network.platform):
         logger.info(
-            "The checkpoint was computed on another platform, with other forms of operations, or with"
-            " native convolutions in one case alone (config.native): from here on numbers agree"
-            " within rounding, not to the bit"
+            "The checkpoint was computed on another platform, with other forms of operations, or"
+            " native convolutions were used in one case alone (config.native): from here on numbers"
+            " agree within rounding, not to the bit"
         )
     return jax.device_get(restored), Progress(**meta.get("progress", {}))
 
