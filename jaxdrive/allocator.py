@@ -2,8 +2,8 @@
 
 XLA allocates a step's temporary memory anew for every step. By default the GNU C library returns
 large blocks to the system at once; getting them back costs a page fault and cleared memory for each
-4 KB. On two cores of a virtual machine that was a fifth of PilotNet's step and nearly half of
-Xception's (docs/decisions.md).
+4 KB. On two cores of a virtual machine that was a third of a step of PilotNet and of Xception
+(docs/decisions.md).
 """
 
 import ctypes
