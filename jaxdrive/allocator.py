@@ -1,6 +1,6 @@
 """Keeps the memory that a step gives back, so that the next step need not fetch it from the system.
 
-XLA allocates a step's temporary memory anew for every step. By default the GNU C library returns
+XLA allocates new temporary memory for every step. By default the GNU C library returns
 large blocks to the system at once; getting them back costs a page fault and cleared memory for each
 4 KB. On two cores of a virtual machine that was a third of a step of PilotNet and of Xception
 (docs/decisions.md).

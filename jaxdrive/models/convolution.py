@@ -81,10 +81,13 @@ def conv_by_phases(x: jax.Array, kernel: jax.Array, stride: int, padding: Paddin
     an efficient sub-pixel convolutional neural network", 2016).
 
     Args:
-      x: Images.
-      kernel: The kernel.
-      stride: From one window to the next, in rows and in columns.
-      padding: Zeros around the images.
+      x: Images, [n, H, W, C], of any float dtype.
+      kernel: [height, width, C, outputs], of the same dtype.
+      stride: From one window to the next, in rows and in columns, at least 1.
+      padding: Zeros around the images, at least 0.
+
+    Returns:
+      [n, rows of windows, columns of windows, outputs], of the same dtype.
     """
     return stock_conv(x, kernel, stride, padding)
 
@@ -129,8 +132,8 @@ def _input_gradient(
     pixels = pixels.reshape(n, height * stride, width * stride, inputs)
     for axis, (before, _) in enumerate(padding, start=1):
         # Pixels that no window reaches have no gradient.
-        lacking = max(0, before + shape[axis] - pixels.shape[axis])
-        pixels = jnp.pad(pixels, [(0, lacking if a == axis else 0) for a in range(4)])
+        missed = max(0, before + shape[axis] - pixels.shape[axis])
+        pixels = jnp.pad(pixels, [(0, missed if a == axis else 0) for a in range(4)])
         pixels = jax.lax.slice_in_dim(pixels, before, before + shape[axis], axis=axis)
     return pixels
 

@@ -1,4 +1,4 @@
-"""Sizes that windows give, and how small a picture may be for windows without padding."""
+"""Output sizes of convolutions, and the smallest image for windows without padding."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,14 @@ Padding = tuple[tuple[int, int], tuple[int, int]]
 def output_size(
     image_shape: tuple[int, ...], kernel_shape: tuple[int, ...], stride: int, padding: Padding
 ) -> tuple[int, int]:
-    """Height and width of what a convolution gives."""
+    """Height and width of a convolution's output.
+
+    Args:
+      image_shape: [n, H, W, C].
+      kernel_shape: [height, width, C, outputs].
+      stride: From one window to the next, in rows and in columns.
+      padding: Zeros around the images.
+    """
     height, width = (
         (size + sum(pads) - window) // stride + 1
         for size, pads, window in zip(image_shape[1:3], padding, kernel_shape[:2], strict=True)
