@@ -35,7 +35,7 @@ NO_PART_OF_A_RUN = ("compilation_cache",)
 # evaluated may have been written before they were there.
 _LATER_FIELDS: Mapping[str, Any] = {
     "compilation_cache": "auto",
-    # What a run computed with stands in the meta of its checkpoints.
+    # The meta of checkpoints says what a run computed with.
     "native": "auto",
     "views": "none",
     "augment.brightness.bias": 0.0,

@@ -1,4 +1,4 @@
-"""A run with native convolutions goes on where there are none, with the same compilation cache."""
+"""A run with native convolutions resumes where there are none, with the same compilation cache."""
 
 import shutil
 import subprocess
