@@ -1,8 +1,8 @@
 """Reads from a trace's XSpace file which source operation every compiled operation comes from.
 
-On a CPU a trace calls operations as the compiler does ("fusion.7"). What they were in the program
-stands in the compiled modules, which JAX puts into the same file as protocol buffers. Their few
-fields that matter are read here by number, from openxla's xplane.proto and hlo.proto, since no
+On a CPU a trace names operations as the compiler does ("fusion.7"). The compiled modules say what
+they were in the program, and JAX puts these into the same file as protocol buffers. The few fields
+that matter are read here by number, from openxla's xplane.proto and hlo.proto, since no
 package that jaxdrive needs has these messages.
 """
 
