@@ -153,10 +153,13 @@ def _peers(folder: Path, printed: str) -> Numbers:
     for name, fields in json.loads((folder / "measured.json").read_text()).items():
         measured = Measurement.from_dict(fields)
         ours, theirs = measured.row("ours"), measured.row("keras-tf")
+        native = measured.row("ours-native")
         if ours:
             numbers[f"{name}-start"] = ours.startup_wall
         if ours and theirs:
             numbers[name] = speed(ours, theirs, "wall")
+        if native and theirs:
+            numbers[f"{name}-native"] = speed(native, theirs, "wall")
     return numbers
 
 
@@ -262,7 +265,7 @@ CHECKS = (
         lambda inputs: [
             [
                 *("-m", "benchmarks.peers", f"--networks={','.join(_PEERS)}"),
-                *("--peers=ours,keras-tf", "--rounds=7", "--device=cpu", *inputs.pythons),
+                *("--peers=ours,ours-native,keras-tf", "--rounds=7", "--device=cpu", *inputs.pythons),
                 # Elsewhere than usual, so that it compares with no earlier run.
                 *(f"--output={inputs.folder}", f"--json={inputs.folder / 'measured.json'}"),
             ]
@@ -272,6 +275,7 @@ CHECKS = (
             Bar("pilotnet-speed", "PilotNet's step, speed of Keras-TF's", "pilotnet", 0.63, True),
             Bar("xception-speed", "Xception's step, speed of Keras-TF's", "xception", 0.76, True),
             Bar("quickstart-speed", "quickstart's step, the same", "quickstart", 0.80, True),
+            Bar("quickstart-native", "the same with `native`", "quickstart-native", 0.80, True),
             Bar("xception-start", "Xception, start to first update, s", "xception-start", 30),
         ),
         limit=900,

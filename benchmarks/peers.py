@@ -117,7 +117,7 @@ def failures_of(before: Measurement | None, after: Measurement) -> list[str]:
     failures = [
         f"{after.workload}: {row.peer} was not measured: {row.reason}"
         for row in after.rows
-        if row.reason and (row.peer.startswith("ours") or row.device)
+        if row.reason and (row.peer in lineup.REQUIRED or row.device)
     ]
     if before is None:
         print(f"{after.workload}: there is no earlier measurement of this machine to compare with.")

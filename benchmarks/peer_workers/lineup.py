@@ -11,13 +11,16 @@ from jaxdrive.training.augment import active
 
 LIBRARIES = ("jaxdrive", "jax", "tensorflow", "torch")
 LOADER = "loader"
+# Peers that need no extra: that one of them cannot be measured is a failure.
+REQUIRED = ("ours", "ours-augmented", "ours-loader")
 # Records of the loader's dataset, and batches after which the others begin again.
 _RECORDS, _BATCHES = 4096, 1024
 
 _KERAS_TF, _KERAS_TORCH = "keras_tensorflow", "keras_torch"
 # The first peer is ours: the others have to have its parameters and device.
 STEP_PEERS = (
-    Peer("ours", "ours", "jaxdrive", "ours", ("plain",)),
+    Peer("ours", "ours", "jaxdrive", "ours", ("jax",)),
+    Peer("ours-native", "ours, with the extra `native`", "jaxdrive", "ours", ("native",)),
     Peer("ours-augmented", "ours, with its augmentation", "jaxdrive", "ours", ("augmented",)),
     Peer("keras-tf", "Keras on TensorFlow", "tensorflow", _KERAS_TF, ("graph",)),
     Peer("keras-tf-xla", "Keras on TensorFlow, XLA", "tensorflow", _KERAS_TF, ("xla",)),

@@ -1,10 +1,13 @@
 """jaxdrive's own train step, built by the functions that a run uses.
 
 Command (started by benchmarks/peers.py):
-  python -m benchmarks.peer_workers.ours WORKLOAD plain|augmented
+  python -m benchmarks.peer_workers.ours WORKLOAD jax|augmented|native
+
+`jax` and `augmented` compute with JAX alone, `native` with the extra of that name.
 """
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,11 +50,14 @@ def loader_batch(workload: Workload, heads: dict[str, Head]) -> dict[str, Any]:
 
 def make(arguments: Sequence[str]) -> Work:
     """A run's step, which also computes metrics and skips updates that are not finite."""
-    text, images = arguments
+    text, form = arguments
     workload = Workload.from_json(text)
     config = NETWORKS[workload.name].config()
-    # Only the augmentation can differ: the peers do none.
-    if images == "plain":
+    config.native = "auto" if form == "native" else "off"
+    if form == "native" and library.load() is None:
+        sys.exit("the extra `native` is not installed")
+    # The peers do no augmentation.
+    if form != "augmented":
         config.augment = default.get_config().augment
     fields = durations.resolve(config.to_dict(), 1000.0)
     network = make_network(fields, (workload.height, workload.width, 3))
@@ -76,5 +82,5 @@ def make(arguments: Sequence[str]) -> Work:
 
 
 if __name__ == "__main__":
-    native = [LIBRARY_PACKAGE] if library.load() else []
+    native = [LIBRARY_PACKAGE] if sys.argv[-1] == "native" else []
     serve(make, ["jax", "jaxlib", "flax", "optax", *native])
