@@ -355,7 +355,7 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
             "path": str(dataset.path),
             "fingerprint": dataset.manifest["fingerprint"],
             "frames": {split: len(dataset.ids(split)) for split in SPLITS},
-            "bytes": sum(shard["bytes"] for shard in dataset.manifest["shards"]),
+            "bytes": dataset.size,
         },
     )
 

@@ -56,6 +56,8 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "model.dropout": 0.0,
     "data.frames_per_second": 20.0,
     "data.resize": "stretch",
+    "data.split.folds": 0,
+    "data.split.fold": 0,
     "data.tfds": {
         "image": "image",
         "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},

@@ -12,8 +12,9 @@ import numpy as np
 from benchmarks.peer_workers.loader_files import IDS, IMAGES, LABELS, OURS
 from configs import udacity
 from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import Dataset, ImageReader, open_dataset
+from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.split import SplitRule
 from jaxdrive.heads import heads_from_config, targets
 from jaxdrive.training.parts import plans_of

@@ -47,7 +47,7 @@ def folder_for(dataset: Dataset, workdir: epath.Path | None) -> epath.Path:
 def describe(dataset: Dataset) -> list[str]:
     """Lines of text: what the dataset holds and what was left out of it."""
     manifest = dataset.manifest
-    size = wording.size(sum(shard["bytes"] for shard in manifest["shards"]))
+    size = wording.size(dataset.size)
     height, width, _ = dataset.image_shape
     of = {split: dataset.splits == split for split in SPLITS}
     rows = {"frames": [mask.sum() for mask in of.values()]}

@@ -16,8 +16,9 @@ from array_record.python.array_record_module import ArrayRecordReader
 from tensorflow_datasets.proto import tf_example_pb2
 
 from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import ImageReader, open_dataset
+from jaxdrive.data.dataset import open_dataset
 from jaxdrive.data.frames import Session
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.record import image_bytes
 from jaxdrive.errors import UserError
 

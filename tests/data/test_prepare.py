@@ -14,8 +14,8 @@ import pytest
 import jaxdrive
 from jaxdrive.data import parts, shards
 from jaxdrive.data import prepare as preparing
-from jaxdrive.data.dataset import ImageReader
 from jaxdrive.data.frames import fit_image
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.prepare import fingerprint, prepare
 from jaxdrive.data.sources import car_racing
 from jaxdrive.data.split import rule_of

@@ -12,8 +12,9 @@ from PIL import Image
 
 from configs import udacity as udacity_config
 from jaxdrive.data import shards
-from jaxdrive.data.dataset import ImageReader, open_dataset
+from jaxdrive.data.dataset import open_dataset
 from jaxdrive.data.frames import BadRow, Frame
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.prepare import fingerprint, fit_of
 from jaxdrive.data.sources import pictures, udacity
 from jaxdrive.data.split import rule_of

@@ -8,7 +8,8 @@ import pyarrow.csv
 from test_udacity import DAMAGE, ORIGINS, ROWS, change_log, image, recorded, settings, write
 
 from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import ImageReader, open_dataset
+from jaxdrive.data.dataset import open_dataset
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.prepare import fingerprint, fit_of, prepare
 from jaxdrive.data.sources import udacity
 from jaxdrive.data.split import rule_of

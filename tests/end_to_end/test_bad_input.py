@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-
 from jaxdrive.data.parts import file_hash
+
 from tests.end_to_end.conftest import ROOT, environment, steps_saved, wait_for
 
 

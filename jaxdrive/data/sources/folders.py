@@ -1,6 +1,7 @@
 """What readers of recorded folders share: finding them, their rows as tables, their pieces."""
 
 import hashlib
+import itertools
 import os
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,8 +16,8 @@ from jaxdrive.errors import UserError
 # Column of the rows: where the row's picture was seen before, null where it was not.
 SEEN_IN = "seen_in"
 
-# Rows of a piece at least, and pieces of a session at most.
-_PIECE_ROWS = 250
+# Images of a piece at least, and pieces of a session at most.
+_PIECE_IMAGES = 750
 _PIECES = 32
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
@@ -125,11 +126,35 @@ def files_hash(found: Mapping[str, File]) -> str:
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def pieces(rows: pa.Table) -> list[pa.Table]:
-    """A session's rows in parts for several processes; one, which may be empty, at least."""
-    count = int(np.clip(rows.num_rows // _PIECE_ROWS, 1, _PIECES))
-    # Taken, since a slice would be sent to a process with the whole table behind it.
-    return [rows.take(part) for part in np.array_split(np.arange(rows.num_rows), count)]
+def images_text(
+    found: Mapping[str, File],
+    names: Sequence[str],
+    times: Sequence[int | None] = (),
+    *,
+    size: tuple[int, int] | None,
+    version: int,
+) -> str:
+    """What decides the images that a session's good entries get, as `Session.images` has it.
+
+    Images are not opened for it: names, sizes, and whether they may be read stand for them.
+
+    Args:
+      found: By name, the files that there are.
+      names: Of the entries' images, in order.
+      times: Of the entries, where names are the same in every recording.
+      size: (height, width) that every image has to have.
+      version: Of the reader.
+    """
+    lines = [f"{name} {found.get(name)}" for name in names] + [str(time) for time in times]
+    digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return f"reader {version}, size {size}, {len(names)} images, {digest}"
+
+
+def pieces(names: Sequence[str]) -> list[Sequence[str]]:
+    """A session's images in parts for several processes; one, which may be empty, at least."""
+    count = int(np.clip(len(names) // _PIECE_IMAGES, 1, _PIECES))
+    ends = [len(names) * part // count for part in range(count + 1)]
+    return [names[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:

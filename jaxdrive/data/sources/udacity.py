@@ -10,7 +10,6 @@ Simulator: https://github.com/udacity/self-driving-car-sim.
 
 import datetime
 import functools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxdrive.data import bad_rows
-from jaxdrive.data.frames import BadRow, Frame, Session
+from jaxdrive.data.frames import BadImage, BadRow, Entry, Session, entries_table
 from jaxdrive.data.sources import folders, pictures
 from jaxdrive.data.sources.udacity_log import CAMERAS, COLUMNS, LABELS, read_log
+from jaxdrive.data.split import split_settings
 
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
 READER_VERSION = 3
@@ -68,7 +68,7 @@ def settings(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> d
     return {
         "reader_version": READER_VERSION,
         "recordings": [{"session": one.name, **one.content} for one in found],
-        "split": dict(config["split"]),
+        "split": split_settings(config),
         "on_bad": config["on_bad"],
     }
 
@@ -117,46 +117,45 @@ def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
 
 def _session(recording: folders.Recording, rows: pa.Table, size: tuple[int, int] | None) -> Session:
     start = pc.min(rows["moment"]).as_py()
-    content = {
-        "reader_version": READER_VERSION,
-        **recording.content,
-        "size": size,
-        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
-    }
+    entries, names = _entries(rows, start)
     return Session(
         name=recording.name,
         split=None,
         pieces=[
-            functools.partial(_read, recording.folder, piece, start=start, size=size)
-            for piece in folders.pieces(rows)
+            functools.partial(_read, recording.folder / IMAGES, piece, size)
+            for piece in folders.pieces(names)
         ],
+        images=folders.images_text(recording.images, names, size=size, version=READER_VERSION),
+        entries=entries_table(entries, LABELS),
         place=str(recording.folder),
         start=None if start is None else start / 1000,
-        content=json.dumps(content),
         rows=folders.for_people(rows, session=recording.name, hidden=["row", "moment"]),
     )
 
 
-def _read(
-    folder: Path, rows: pa.Table, *, start: int | None, size: tuple[int, int] | None
-) -> Iterator[Frame | BadRow]:
-    images = folder / IMAGES
+def _entries(rows: pa.Table, start: int | None) -> tuple[list[Entry | BadRow], list[str]]:
+    """An entry for each camera of each row, and the names of the images of those that are good."""
+    entries: list[Entry | BadRow] = []
+    names = []
     for row in folders.row_dicts(rows):
+        origins = [f"{row['origin']}, {camera}" for camera in CAMERAS]
         try:
             labels = _labels(row)
             time = _seconds(row, start)
         except bad_rows.BadRowError as error:
-            for camera in CAMERAS:
-                yield BadRow(f"{row['origin']}, {camera}", error.reason, error.detail)
+            entries += [BadRow(origin, error.reason, error.detail) for origin in origins]
             continue
-        for camera in CAMERAS:
-            origin = f"{row['origin']}, {camera}"
-            try:
-                image = _image(images, row[camera], size)
-            except bad_rows.BadRowError as error:
-                yield BadRow(origin, error.reason, error.detail)
-            else:
-                yield Frame(image=image, labels=labels, time=time, camera=camera, origin=origin)
+        for camera, origin in zip(CAMERAS, origins, strict=True):
+            entries.append(Entry(labels, time, camera, origin))
+            names.append(_file_name(row[camera]))
+    return entries, names
+
+
+def _read(
+    images: Path, names: Sequence[str], size: tuple[int, int] | None
+) -> Iterator[np.ndarray | BadImage]:
+    for name in names:
+        yield pictures.usable_picture(images, name, size)
 
 
 def _seconds(row: Mapping[str, Any], start: int | None) -> float:
@@ -206,10 +205,3 @@ def _moment(names: Sequence[str | None]) -> int | None:
 
 def _file_name(path: str) -> str:
     return path[max(path.rfind("/"), path.rfind("\\")) + 1 :]
-
-
-def _image(images: Path, path: str, size: tuple[int, int] | None) -> np.ndarray:
-    name = _file_name(path)
-    picture = pictures.read_picture(images, name)
-    pictures.check_size(name, picture, size)
-    return picture
