@@ -59,10 +59,9 @@ def rule_of(data: Mapping[str, Any]) -> SplitRule:
 def split_settings(data: Mapping[str, Any]) -> dict[str, Any]:
     """What of `config.data.split` decides splits, for a fingerprint."""
     settings = dict(data["split"])
-    if settings.get("folds"):
-        return settings
-    # As before there were folds, so that datasets of that time keep their fingerprint.
-    return {name: value for name, value in settings.items() if name not in ("folds", "fold")}
+    # By shares as before there were folds: datasets of that time keep their fingerprint.
+    unused = ("validation", "test") if settings.get("folds") else ("folds", "fold")
+    return {name: value for name, value in settings.items() if name not in unused}
 
 
 class _Block(NamedTuple):

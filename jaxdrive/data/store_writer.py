@@ -44,6 +44,11 @@ _DATASET = "jaxdrive"
 PHYSICAL_SPLIT = "frames"
 
 
+# What the index says of an image: a frame or bad row where only the images tell; else why the image
+# cannot be used, or nothing.
+Row = Entry | BadRow | BadImage | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Part:
     """A part that is written.
@@ -112,11 +117,28 @@ def write_part(partial: Path, piece: int, session: Session, fit: Fit) -> int:
     Raises:
       UserError: The fit leaves nothing of an image.
     """
+    rows: list[Row] = []
+    items = (item for read in session.pieces for item in read())
+    return write_records(partial, piece, _fitted(items, fit, rows), rows)
+
+
+def write_records(
+    partial: Path,
+    piece: int,
+    records: Iterable[Mapping[str, np.ndarray]],
+    rows: Sequence[Row],
+) -> int:
+    """Writes records as the part of a piece; returns their number.
+
+    Args:
+      partial: The folder that `begin` returned.
+      piece: Place of the piece in the session.
+      records: By name, the arrays of each: uint8 or float16, of the same shapes in all records.
+      rows: Of the index. It may grow while records are read.
+    """
     for left_over in partial.glob(f"{_stem(piece)}*"):
         left_over.unlink()
-    rows: list[Entry | BadRow | BadImage | None] = []
-    items = (item for read in session.pieces for item in read())
-    shards, arrays = _write_shards(partial, piece, _fitted(items, fit, rows))
+    shards, arrays = _write_shards(partial, piece, records)
     pq.write_table(_index(rows), partial / f"{_stem(piece)}.parquet")
     note = {
         "shards": [entry_of(shard) for shard in shards],
@@ -162,9 +184,9 @@ def finish(folder: Path, session: Session, fit: Fit) -> None:
 def _fitted(
     items: Iterable[Frame | BadRow | np.ndarray | BadImage],
     fit: Fit,
-    rows: list[Entry | BadRow | BadImage | None],
+    rows: list[Row],
 ) -> Iterator[dict[str, np.ndarray]]:
-    """The arrays of every record; `rows` receives all but the images, None for a good image."""
+    """The arrays of every record; `rows` receives what the index says."""
     for item in items:
         if isinstance(item, (BadRow, BadImage)):
             rows.append(item)
@@ -177,7 +199,7 @@ def _fitted(
             yield {stores.IMAGE: fit_image(item, fit)}
 
 
-def _index(rows: Sequence[Entry | BadRow | BadImage | None]) -> pa.Table:
+def _index(rows: Sequence[Row]) -> pa.Table:
     """Rows of the index. Records are numbered in `_numbered`, when all parts are there."""
     bad = [row if isinstance(row, (BadRow, BadImage)) else None for row in rows]
     columns = {
