@@ -19,7 +19,7 @@ from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import check_names, check_values
 from jaxdrive.data.nearness import leak, nearest_training
-from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
+from jaxdrive.data.prepare import fingerprints, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
 from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
@@ -80,8 +80,8 @@ def train(
     make_step(durations.resolve(config, 1000.0), network)
     where = f"config.data.source={config['data']['source']!r}"
     check_names(config, network.heads, label_names(config["data"]), where=where)
-    data_fingerprint = fingerprint(config["data"])
-    last, changes = _going_on(config, workdir, data_fingerprint)
+    names = fingerprints(config["data"])
+    last, changes = _going_on(config, workdir, names)
     initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
@@ -107,7 +107,7 @@ def train(
         meta = {
             "config": config,
             "versions": workdirs.versions(),
-            "dataset_fingerprint": data_fingerprint,
+            "dataset_fingerprint": names[0],
         }
         with workdirs.timed(workdir, "train"):
             stopped = start.train(
@@ -136,7 +136,7 @@ def _leak(config: Config, dataset: Dataset) -> str:
 
 
 def _going_on(
-    config: Config, workdir: epath.Path, data_fingerprint: str
+    config: Config, workdir: epath.Path, data_fingerprints: Sequence[str]
 ) -> tuple[int, dict[str, tuple[Any, Any]]]:
     """The step that a run in `workdir` has reached, 0 for a new one, and what has changed since."""
     if not (workdir / checkpoint.FOLDER).exists():
@@ -146,7 +146,7 @@ def _going_on(
         last = manager.latest_step() or 0
     if meta is None:
         return last, {}
-    return last, workdirs.check_same_run(workdir, config, data_fingerprint, meta)
+    return last, workdirs.check_same_run(workdir, config, data_fingerprints, meta)
 
 
 def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset, step: int) -> None:

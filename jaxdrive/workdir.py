@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -130,14 +130,17 @@ def with_later_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_same_run(
-    workdir: epath.Path, config: Mapping[str, Any], fingerprint: str, meta: Mapping[str, Any]
+    workdir: epath.Path,
+    config: Mapping[str, Any],
+    fingerprints: Sequence[str],
+    meta: Mapping[str, Any],
 ) -> dict[str, tuple[Any, Any]]:
     """Looks whether a run can go on with `config`.
 
     Args:
       workdir: Of the run, for messages.
       config: What is asked for now.
-      fingerprint: Of the dataset that is asked for.
+      fingerprints: All names of the dataset that is asked for, the one to use first.
       meta: What the newest checkpoint says: "config" and "dataset_fingerprint".
 
     Returns:
@@ -160,9 +163,9 @@ def check_same_run(
         for name, values in changes.items()
         if any(name == field or name.startswith(f"{field}.") for field in _FIXED)
     }
-    if meta["dataset_fingerprint"] != fingerprint:
+    if meta["dataset_fingerprint"] not in fingerprints:
         of_data = {name: v for name, v in changes.items() if name.startswith("data.")}
-        fixed |= of_data or fixed or {"dataset": (meta["dataset_fingerprint"], fingerprint)}
+        fixed |= of_data or fixed or {"dataset": (meta["dataset_fingerprint"], fingerprints[0])}
     if "dataset" in fixed:
         folder = f"{now['data.dir']}/{meta['dataset_fingerprint']}"
         raise UserError(

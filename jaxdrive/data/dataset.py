@@ -232,7 +232,13 @@ def open_dataset(path: Path) -> Dataset:
 def _stores(path: Path, manifest: Mapping[str, Any]) -> list[Store]:
     stores = []
     for entry in manifest["stores"]:
-        store = open_store(path.parent / entry["folder"])
+        folder = path.parent / entry["folder"]
+        if not folder.exists():
+            raise UserError(
+                f"images of the dataset {path} are missing: they belong in {folder}, beside it."
+                " Copy them there, or run `prepare` again, which reads them from the recording"
+            )
+        store = open_store(folder)
         if store.nonce.hex() != entry["nonce"]:
             raise DamageError(
                 f"damaged dataset: the images in {store.path} were read again after {path} was"
