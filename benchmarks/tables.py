@@ -11,7 +11,6 @@ Command:
 
 import argparse
 import json
-import os
 import resource
 import shutil
 import statistics
@@ -24,9 +23,9 @@ from typing import Any
 LOG, IMAGES = "driving_log.csv", "IMG"
 
 
-def linked(recording: Path, folder: Path, *, steering: float) -> Path:
-    """The recording with its images as links, and steering changed by a factor."""
-    shutil.copytree(recording / IMAGES, folder / IMAGES, copy_function=os.symlink)
+def copied(recording: Path, folder: Path, *, steering: float) -> Path:
+    """A copy of the recording, with steering changed by a factor."""
+    shutil.copytree(recording / IMAGES, folder / IMAGES)
     lines = (recording / LOG).read_text().splitlines()
     rows = [line.split(",") for line in lines]
     for row in rows:
@@ -88,8 +87,8 @@ def main() -> None:
 
     times: dict[str, list[tuple[float, float]]] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        recording = linked(arguments.recording.resolve(), Path(scratch) / "as is", steering=1.0)
-        relabelled = linked(arguments.recording.resolve(), Path(scratch) / "other", steering=0.5)
+        recording = copied(arguments.recording.resolve(), Path(scratch) / "as is", steering=1.0)
+        relabelled = copied(arguments.recording.resolve(), Path(scratch) / "other", steering=0.5)
         for number in range(arguments.rounds):
             folder = Path(scratch) / f"datasets {number}"
             place = {"path": str(recording), "dir": str(folder)}

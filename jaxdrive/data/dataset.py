@@ -214,7 +214,7 @@ def open_dataset(path: Path) -> Dataset:
     table = _table(path, manifest)
     labels = {name: table[f"{LABEL}{name}"].to_numpy() for name in manifest["labels"]}
     labels |= {name: derive(name, labels) for name in derivable(labels)}
-    texts = {name: np.asarray(table[name].to_pylist()) for name in _TEXTS}
+    texts = {name: _texts(table[name]) for name in _TEXTS}
     return Dataset(
         path=path,
         manifest=manifest,
@@ -274,6 +274,12 @@ def _table(path: Path, manifest: Mapping[str, Any]) -> pa.Table:
     if not same:
         raise DamageError(f"damaged dataset: {file} is not what its manifest says: {_remedy(path)}")
     return pq.read_table(file)
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of texts, many of which are the same, as an array of strings."""
+    coded = column.combine_chunks().dictionary_encode()
+    return np.asarray(coded.dictionary.to_pylist(), str)[coded.indices.to_numpy()]
 
 
 def _remedy(path: Path) -> str:

@@ -9,6 +9,7 @@ the network meets the pixels that it was trained on.
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,8 +23,7 @@ DRIVING_CAMERA = "center"
 LABEL = "label/"
 
 
-@dataclasses.dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """What a recording says of one moment beside its image.
 
     Attributes:
@@ -41,10 +41,22 @@ class Entry:
 
 
 @dataclasses.dataclass(frozen=True)
-class Frame(Entry):
-    """One moment of a recording with its image, uint8 [H, W, 3], RGB."""
+class Frame:
+    """One moment of a recording.
+
+    Attributes:
+      image: uint8 [H, W, 3], RGB.
+      labels: As an entry's, like what follows.
+      time: Seconds.
+      camera: Which one.
+      origin: For messages.
+    """
 
     image: np.ndarray
+    labels: Mapping[str, float]
+    time: float
+    camera: str
+    origin: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,7 +170,7 @@ def _with_entries(
         labels = {
             name.removeprefix(LABEL): value for name, value in row.items() if name.startswith(LABEL)
         }
-        yield Frame(labels, row["time"], row["camera"], row["origin"], image)
+        yield Frame(image, labels, row["time"], row["camera"], row["origin"])
 
 
 RESIZES = ("stretch", "pad", "crop")

@@ -177,24 +177,23 @@ def _make(folder: Path, data: Mapping[str, Any], found: Any) -> None:
             # Images will have to be read: the processes start while the logs are read.
             pool = stack.enter_context(worker_pool(store_writer.warm_up))
         sessions = _sessions(data, found)
-        keys = [store_key(session, fit_of(data)) for session in sessions]
-        missing = {
-            key: session
-            for key, session in zip(keys, sessions, strict=True)
-            if not _is_stored(store_folder(folder.parent, key))
-        }
         logger.info("Preparing %s in %s", _plural(len(sessions), "session"), folder)
-        if len(missing) < len(set(keys)):
+        keys = {store_key(session, fit_of(data)): session for session in sessions}
+        places = {key: store_folder(folder.parent, key) for key in keys}
+        stores = {key: store for key in keys if (store := _stored(places[key]))}
+        if stores:
             logger.info(
                 "The images of %s are stored already and not read again",
-                _plural(len(set(keys)) - len(missing), "session"),
+                _plural(len(stores), "session"),
             )
+        missing = {key: session for key, session in keys.items() if key not in stores}
         if missing:
             _check_room(folder.parent, data)
             pool = pool or stack.enter_context(worker_pool(store_writer.warm_up))
             _write_stores(pool, folder.parent, missing, fit_of(data))
-    stores = [open_store(store_folder(folder.parent, key)) for key in keys]
-    _write_table(folder, data, found, sessions, stores)
+            stores |= {key: open_store(places[key]) for key in missing}
+    own = [stores[store_key(session, fit_of(data))] for session in sessions]
+    _write_table(folder, data, found, sessions, own)
 
 
 def _write_table(
@@ -214,23 +213,24 @@ def _write_table(
     _report(folder, data)
 
 
-def _is_stored(folder: Path) -> bool:
-    """Whether a store exists and is whole: all its bytes are compared with their checksums.
+def _stored(folder: Path) -> Store | None:
+    """A store that exists and is whole: all its bytes are compared with their checksums.
 
     A damaged store is removed, since whoever asks has its recording.
     """
     if not folder.exists():
-        return False
+        return None
     try:
         store = open_store(folder)
         read_index(store)
         fault = "".join(f"{shard.path} has changed" for _, shard in verify([store]))
     except DamageError as error:
         fault = str(error)
-    if fault:
-        logger.warning("The images in %s are read again: %s", folder, fault)
-        shutil.rmtree(folder)
-    return not fault
+    if not fault:
+        return store
+    logger.warning("The images in %s are read again: %s", folder, fault)
+    shutil.rmtree(folder)
+    return None
 
 
 def _sessions(data: Mapping[str, Any], found: Any) -> list[Session]:

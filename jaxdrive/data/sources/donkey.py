@@ -106,19 +106,15 @@ def remedy(split: str) -> str:
 
 def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
     """The records of a tub, and what each is a duplicate of."""
-    name, images = recording.name, recording.images
-
-    def key(row: Mapping[str, Any]) -> object | None:
-        # All tubs give their pictures the same names: only times tell them apart.
+    rows, images = tub.read_tub(recording.folder), recording.images
+    origins, keys = [], []
+    for row in folders.row_dicts(rows.select(["image", "timestamp_ms", "catalog", "row"])):
+        origins.append(f"{recording.name}/{row['catalog']}, row {row['row']}".removeprefix("./"))
         image, time = row["image"], row["timestamp_ms"]
-        if image not in images:
-            return None
-        return image, images[image].size, name if time is None else time
-
-    def origin(row: Mapping[str, Any]) -> str:
-        return f"{name}/{row['catalog']}, row {row['row']}".removeprefix("./")
-
-    return folders.with_origins(tub.read_tub(recording.folder), key=key, origin=origin, seen=seen)
+        # All tubs give their images the same names: only times tell them apart.
+        own = recording.name if time is None else time
+        keys.append((image, images[image].size, own) if image in images else None)
+    return folders.with_origins(rows, origins, keys, seen)
 
 
 def _by_session(rows: pa.Table) -> dict[str | None, pa.Table]:

@@ -4,12 +4,13 @@ import hashlib
 import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jaxdrive.errors import UserError
 
@@ -122,7 +123,7 @@ def _file(entry: os.DirEntry[str]) -> File:
 
 def files_hash(found: Mapping[str, File]) -> str:
     """A hash of the names and sizes of files, and of whether they may be read."""
-    lines = [f"{name} {size} {readable}" for name, (size, readable) in sorted(found.items())]
+    lines = [f"{name} {found[name].size} {found[name].readable}" for name in sorted(found)]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
@@ -145,7 +146,10 @@ def images_text(
       size: (height, width) that every image has to have.
       version: Of the reader.
     """
-    lines = [f"{name} {found.get(name)}" for name in names] + [str(time) for time in times]
+    missing = File(-1, readable=False)
+    files = [found.get(name, missing) for name in names]
+    lines = [f"{name} {size} {may}" for name, (size, may) in zip(names, files, strict=True)]
+    lines += [str(time) for time in times]
     digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
     return f"reader {version}, size {size}, {len(names)} images, {digest}"
 
@@ -164,31 +168,39 @@ def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def with_origins(
-    rows: pa.Table,
-    *,
-    key: Callable[[Mapping[str, Any]], object | None],
-    origin: Callable[[Mapping[str, Any]], str],
-    seen: dict[Any, str],
+    rows: pa.Table, origins: Sequence[str], keys: Sequence[object | None], seen: dict[Any, str]
 ) -> pa.Table:
-    """Rows with two more columns: their "origin", and in `SEEN_IN` where their picture came before.
+    """Rows with two more columns: their "origin", and in `SEEN_IN` where their image came before.
 
     Args:
       rows: Of one recording.
-      key: What tells the picture of a row from all others; None where nothing does.
-      origin: Where a row stands, for messages.
+      origins: Where each row is, for messages.
+      keys: What tells the image of each row from all others; None where nothing does.
       seen: By key, the origin of the first row with it: of the recordings before, and added to.
 
     Returns:
-      The rows; `SEEN_IN` is null where a picture is new.
+      The rows; `SEEN_IN` is null where an image is new.
     """
-    origins, seen_in = [], []
-    for row in row_dicts(rows):
-        own, place = key(row), origin(row)
-        first = place if own is None else seen.setdefault(own, place)
-        origins.append(place)
-        seen_in.append(first if first != place else None)
+    first = [
+        origin if key is None else seen.setdefault(key, origin)
+        for origin, key in zip(origins, keys, strict=True)
+    ]
+    seen_in = [
+        None if place == origin else place for place, origin in zip(first, origins, strict=True)
+    ]
     return rows.append_column("origin", pa.array(origins, pa.string())).append_column(
         SEEN_IN, pa.array(seen_in, pa.string())
+    )
+
+
+def for_cameras(entries: pa.Table, cameras: Sequence[str]) -> pa.Table:
+    """Entries of rows as entries of frames: one for each camera, which its origin names."""
+    rows = entries.take(np.repeat(np.arange(entries.num_rows), len(cameras)))
+    names = pa.array(list(cameras) * entries.num_rows, pa.string())
+    origins = pc.binary_join_element_wise(rows["origin"], names, ", ")
+    columns = rows.column_names
+    return rows.set_column(columns.index("camera"), "camera", names).set_column(
+        columns.index("origin"), "origin", origins
     )
 
 

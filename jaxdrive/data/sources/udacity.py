@@ -34,6 +34,8 @@ IMAGES = "IMG"
 # center_2019_02_17_04_16_55_105.jpg: the local time, to the millisecond.
 _TIME = re.compile(r"_(\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d_\d{3})\.\w+$")
 
+_EPOCH = datetime.datetime(1970, 1, 1)
+
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the labels of every frame."""
@@ -98,21 +100,18 @@ def remedy(split: str) -> str:
 
 def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
     """The rows of a log, with their origins and moments and what was `seen` before."""
-    images = recording.images
+    rows, images = read_log(recording.folder / LOG), recording.images
     log = (Path(recording.name) / LOG).as_posix()
-
-    def key(row: Mapping[str, Any]) -> object | None:
-        # A name says the millisecond, so two pictures of one name and size are one picture; where
-        # the file is missing, that is what is wrong with the row.
-        name = _file_name(row["center"] or "")
-        return (name, images[name].size) if name in images else None
-
-    def origin(row: Mapping[str, Any]) -> str:
-        return f"{log}, row {row['row']}"
-
-    rows = folders.with_origins(read_log(recording.folder / LOG), key=key, origin=origin, seen=seen)
-    names = zip(*(rows[camera].to_pylist() for camera in CAMERAS), strict=True)
-    return rows.append_column("moment", pa.array([_moment(row) for row in names], pa.int64()))
+    names = {camera: rows[camera].to_pylist() for camera in CAMERAS}
+    # A name says the millisecond, so two images of one name and size are one image. Where the file
+    # is missing, that is what is wrong with the row.
+    centers = [_file_name(name or "") for name in names["center"]]
+    keys = [(name, images[name].size) if name in images else None for name in centers]
+    origins = [f"{log}, row {number}" for number in rows["row"].to_pylist()]
+    moments = [_moment(row) for row in zip(*names.values(), strict=True)]
+    return folders.with_origins(rows, origins, keys, seen).append_column(
+        "moment", pa.array(moments, pa.int64())
+    )
 
 
 def _session(recording: folders.Recording, rows: pa.Table, size: tuple[int, int] | None) -> Session:
@@ -126,7 +125,7 @@ def _session(recording: folders.Recording, rows: pa.Table, size: tuple[int, int]
             for piece in folders.pieces(names)
         ],
         images=folders.images_text(recording.images, names, size=size, version=READER_VERSION),
-        entries=entries_table(entries, LABELS),
+        entries=folders.for_cameras(entries_table(entries, LABELS), CAMERAS),
         place=str(recording.folder),
         start=None if start is None else start / 1000,
         rows=folders.for_people(rows, session=recording.name, hidden=["row", "moment"]),
@@ -134,20 +133,17 @@ def _session(recording: folders.Recording, rows: pa.Table, size: tuple[int, int]
 
 
 def _entries(rows: pa.Table, start: int | None) -> tuple[list[Entry | BadRow], list[str]]:
-    """An entry for each camera of each row, and the names of the images of those that are good."""
+    """An entry for each row, and the names of the images of those that are good."""
     entries: list[Entry | BadRow] = []
-    names = []
+    names: list[str] = []
     for row in folders.row_dicts(rows):
-        origins = [f"{row['origin']}, {camera}" for camera in CAMERAS]
         try:
-            labels = _labels(row)
-            time = _seconds(row, start)
+            entry = Entry(_labels(row), _seconds(row, start), "", row["origin"])
         except bad_rows.BadRowError as error:
-            entries += [BadRow(origin, error.reason, error.detail) for origin in origins]
+            entries.append(BadRow(row["origin"], error.reason, error.detail))
             continue
-        for camera, origin in zip(CAMERAS, origins, strict=True):
-            entries.append(Entry(labels, time, camera, origin))
-            names.append(_file_name(row[camera]))
+        entries.append(entry)
+        names += [_file_name(row[camera]) for camera in CAMERAS]
     return entries, names
 
 
@@ -172,9 +168,10 @@ def _seconds(row: Mapping[str, Any], start: int | None) -> float:
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, float]:
-    there = sum(row[name] is not None for name in COLUMNS)
-    if there < len(COLUMNS):
-        raise bad_rows.BadRowError("too few columns", f"{there} instead of {len(COLUMNS)}")
+    missing = [name for name in COLUMNS if row[name] is None]
+    if missing:
+        found = len(COLUMNS) - len(missing)
+        raise bad_rows.BadRowError("too few columns", f"{found} instead of {len(COLUMNS)}")
     values = {}
     for name in LABELS:
         try:
@@ -194,12 +191,10 @@ def _moment(names: Sequence[str | None]) -> int | None:
         if match:
             year, month, day, hour, minute, second, milliseconds = map(int, match[1].split("_"))
             try:
-                moment = datetime.datetime(
-                    year, month, day, hour, minute, second, tzinfo=datetime.UTC
-                )
+                passed = datetime.datetime(year, month, day, hour, minute, second) - _EPOCH
             except ValueError:
                 continue
-            return round(moment.timestamp()) * 1000 + milliseconds
+            return (passed.days * 86400 + passed.seconds) * 1000 + milliseconds
     return None
 
 
