@@ -142,13 +142,14 @@ def _splits(spans: np.ndarray, block_of: Any, split_of: Any) -> np.ndarray:
     """The split of every frame, or `GAP` where a block of its span has another one."""
     if not len(spans):
         return np.array([], object)
-    unique, places = np.unique(spans, axis=0, return_inverse=True)
+    # Frames follow each other, so long runs of them have the same span.
+    starts = np.flatnonzero(np.append(True, (spans[1:] != spans[:-1]).any(axis=1)))
     found = []
-    for first, block, last in unique.tolist():
+    for first, block, last in spans[starts].tolist():
         near = {split_of(block_of(number)) for number in np.arange(first, last + 1).tolist()}
         own = split_of(block_of(block))
         found.append(own if near <= {own, None} else GAP)
-    return np.asarray(found, object)[places.ravel()]
+    return np.repeat(np.asarray(found, object), np.diff(np.append(starts, len(spans))))
 
 
 def _folds(blocks: set[_Block], rule: SplitRule) -> dict[_Block, str]:
