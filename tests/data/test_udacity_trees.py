@@ -209,7 +209,7 @@ def test_pieces_of_an_interrupted_attempt_do_not_come_twice(tmp_path):
     record(tmp_path / "run", 600)
     data = settings(tmp_path / "run", dir=str(tmp_path / "datasets"))
     (session,) = udacity.sessions(data, udacity.find(data))
-    assert len(session.pieces) == 2
+    assert len(session.pieces) > 2
     folder = store_folder(tmp_path / "datasets", store_key(session, fit_of(data)))
     partial = store_writer.begin(folder)
     store_writer.write_part(partial, 1, session.piece(1), fit_of(data))

@@ -17,9 +17,10 @@ from jaxdrive.errors import UserError
 # Column of the rows: where the row's picture was seen before, null where it was not.
 SEEN_IN = "seen_in"
 
-# Images of a piece at least, and pieces of a session at most.
-_PIECE_IMAGES = 750
-_PIECES = 32
+# Images of a piece in a long session, and in one so short that it would not keep all cores busy;
+# how many pieces are short at most, and how many there are at most.
+_PIECE_IMAGES, _SHORT_PIECE_IMAGES = 750, 250
+_SHORT_PIECES, _PIECES = 4, 32
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
@@ -156,7 +157,8 @@ def images_text(
 
 def pieces(names: Sequence[str]) -> list[Sequence[str]]:
     """A session's images in parts for several processes; one, which may be empty, at least."""
-    count = int(np.clip(len(names) // _PIECE_IMAGES, 1, _PIECES))
+    short = min(len(names) // _SHORT_PIECE_IMAGES, _SHORT_PIECES)
+    count = int(np.clip(len(names) // _PIECE_IMAGES, max(short, 1), _PIECES))
     ends = [len(names) * part // count for part in range(count + 1)]
     return [names[start:end] for start, end in itertools.pairwise(ends)]
 
