@@ -17,15 +17,15 @@ from etils import epath
 from jaxdrive import workdir as workdirs
 from jaxdrive.data import inventory, usage
 from jaxdrive.data.dataset import MANIFEST, Dataset, verify_dataset
-from jaxdrive.data.inventory import ATTEMPT, DATASET, EXISTS, GONE, IMAGES, UNREACHABLE, Item
+from jaxdrive.data.inventory import ATTEMPT, DATASET, IMAGES, UNREACHABLE, Item
 from jaxdrive.data.prepare import alone_in, dataset_folder
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import wording
 from jaxdrive.logs import logger
 
-# Names of datasets in a line, at most.
-_NAMES = 3
+# Names of runs or datasets in a line of the list, at most.
+_SHOWN = 4
 
 
 def record_use(dataset: Dataset, workdir: epath.Path) -> None:
@@ -81,17 +81,13 @@ def datasets(folder: Path, *, delete: Sequence[str], unused: bool, yes: bool) ->
         )
     items = _survey(folder)
     if delete:
-        chosen = inventory.named(items, delete, folder)
-        names = {item.name for item in chosen}
+        names = {item.name for item in inventory.named(items, delete, folder)}
         _delete(folder, items, lambda now: [item for item in now if item.name in names], yes=yes)
     elif unused:
-        found = inventory.unused(items)
-        left = [f"Left alone: {', '.join(names)} ({why})" for why, names in found.left.items()]
-        _show([*left, "--delete=NAME deletes those too"] if left else [])
-        if found.items:
-            _delete(folder, items, lambda now: list(inventory.unused(now).items), yes=yes)
-        else:
-            logger.info("Nothing in %s is unused", folder)
+        left = inventory.unused(items).left
+        lines = [f"Left alone: {', '.join(names)} ({reason})" for reason, names in left.items()]
+        _show([*lines, "--delete=NAME deletes those too"] if left else [])
+        _delete(folder, items, lambda now: inventory.unused(now).items, yes=yes)
     else:
         _show(_listing(folder, items))
 
@@ -101,54 +97,75 @@ def _survey(folder: Path) -> list[Item]:
 
 
 def _delete(
-    folder: Path, items: Sequence[Item], choose: Callable[[list[Item]], list[Item]], *, yes: bool
+    folder: Path,
+    items: Sequence[Item],
+    choose: Callable[[Sequence[Item]], Sequence[Item]],
+    *,
+    yes: bool,
 ) -> None:
     """Deletes what `choose` takes of the items, after showing it and asking."""
-    chosen = {item.name: _used_by(item, items) for item in choose(list(items))}
-    going = [item for item in items if item.name in chosen]
+    going = choose(items)
+    if not going:
+        logger.info("Nothing in %s is unused", folder)
+        return
+    _show([f"To delete from {folder}:", *_plan(going, items)])
     size = wording.size(inventory.freed(going))
-    rows = [
-        [f"  {item.name}", wording.size(item.size), item.kind, chosen[item.name]] for item in going
-    ]
-    _show([f"To delete from {folder}:", *_table(rows)])
-    without = [
-        user.name
-        for item in going
-        if item.kind == IMAGES
-        for user in inventory.users_of(item, items)
-        if user not in going
-    ]
-    if without:
-        logger.info(
-            "Without these images, `prepare` and `train` read the recording of %s again",
-            _some(without),
-        )
     if not yes and not _agreed(f"Delete {_plural(len(going), 'folder')} and free {size}?"):
         logger.info("Nothing was deleted")
         return
+    shown = {item.name: set(inventory.users_of(item, items)) for item in going}
     with alone_in(folder):
-        # While the question stood, a run or `prepare` may have taken to something.
+        # Another process may have been at work until now.
         now = _survey(folder)
-        still = [item for item in choose(now) if _used_by(item, now) == chosen.get(item.name)]
-        size = wording.size(inventory.freed(still))
-        for item in sorted(still, key=lambda item: item.kind == IMAGES):
-            inventory.delete(item)
-        left = [item for item in now if item not in still]
-    changed = sorted(chosen.keys() & {item.name for item in left})
-    if changed:
-        logger.warning("Used otherwise by now, so left alone: %s", ", ".join(changed))
-    logger.info("Deleted %s: %s are free again", _plural(len(still), "folder"), size)
+        going = [item for item in choose(now) if item.name in shown]
+        for item in going:
+            new = set(inventory.users_of(item, now)) - shown[item.name]
+            if new:
+                raise UserError(
+                    f"{item.name} is used by {', '.join(sorted(new))} since a moment ago: nothing"
+                    " was deleted. Give the command again if it is to go all the same"
+                )
+        size = wording.size(inventory.freed(going))
+        inventory.delete(going)
+    logger.info("Deleted %s: %s are free again", _plural(len(going), "folder"), size)
+    staying = [item for item in now if item not in going]
     free = [
         item
-        for item in left
-        if inventory.users_of(item, still) and not inventory.users_of(item, left)
+        for item in staying
+        if inventory.users_of(item, going) and not inventory.users_of(item, staying)
     ]
     if free:
         logger.info(
             "No dataset uses %s (%s) any more: --unused deletes what nobody uses",
-            _some([item.name for item in free]),
-            wording.size(sum(item.size for item in free)),
+            _names([item.name for item in free], _SHOWN),
+            wording.size(inventory.size_of(*(item.path for item in free))),
         )
+
+
+def _plan(going: Sequence[Item], items: Sequence[Item]) -> list[str]:
+    """Lines of text: what is to be deleted and who uses it."""
+    rows = [
+        [
+            f"  {item.name}",
+            wording.size(item.size),
+            "interrupted" if item.kind == ATTEMPT else f"{item.kind} used by {_uses(item, items)}",
+        ]
+        for item in going
+    ]
+    users = {
+        user
+        for item in going
+        if item.kind == IMAGES
+        for user in inventory.users_of(item, items)
+        if user not in [other.name for other in going]
+    }
+    lines = _table(rows)
+    if users:
+        lines.append(
+            f"Without these images {', '.join(sorted(users))} cannot be used: `prepare` and `train`"
+            " will read the recording again"
+        )
+    return lines
 
 
 def _agreed(question: str) -> bool:
@@ -164,21 +181,22 @@ def _listing(folder: Path, items: Sequence[Item]) -> list[str]:
     """Lines of text: all items with what is known of them, faults, and what may go."""
     if not items:
         return [f"There are no datasets in {folder}: `prepare` and `train` make them"]
-    lines = [f"Datasets in {folder}: {wording.size(inventory.size_of(folder))} in all"]
-    for kind, head, row in (
-        (DATASET, ["dataset", "made", "size", "frames", "images", "recording"], _dataset_row),
-        (IMAGES, ["images", "made", "size", "frames", "recording"], _images_row),
-        (ATTEMPT, ["interrupted, or at work", "written", "size"], _attempt_row),
+    size = inventory.size_of(*(item.path for item in items))
+    lines = [f"Datasets in {folder}: {wording.size(size)} in all"]
+    for kind, row, head in (
+        (DATASET, _dataset_row, "dataset,made,size,frames,images,recording,used by"),
+        (IMAGES, _images_row, "images,made,size,frames,recording,used by"),
+        (ATTEMPT, _first_columns, "interrupted or at work,written,size,frames"),
     ):
         rows = [row(item, items) for item in items if item.kind == kind]
         if rows:
-            lines += ["", *_table([[*head, "used by"][: len(rows[0])], *rows])]
+            lines += ["", *_table([head.split(","), *rows])]
     faults = [item.fault for item in items if item.fault]
-    lines += [""] * bool(faults) + faults
+    lines += ["", *faults] if faults else []
     free = inventory.unused(items).items
     if free:
-        size = wording.size(inventory.freed(free))
-        lines += ["", f"Nobody uses {len(free)} of them, {size}: --unused deletes them"]
+        freed = wording.size(inventory.freed(free))
+        lines += ["", f"Nobody uses {len(free)} of them, {freed}: --unused deletes them"]
     return lines
 
 
@@ -187,7 +205,7 @@ def _dataset_row(item: Item, items: Sequence[Item]) -> list[str]:
     size = wording.size(sum(store.size for store in own))
     images = "its own" if item.old else f"{size} in {_plural(len(own), 'store')}"
     return [
-        *_first_columns(item),
+        *_first_columns(item, items),
         "unknown" if item.stores is None else images,
         _short(item.recording),
         _state(item, items),
@@ -195,48 +213,37 @@ def _dataset_row(item: Item, items: Sequence[Item]) -> list[str]:
 
 
 def _images_row(item: Item, items: Sequence[Item]) -> list[str]:
-    return [*_first_columns(item), _short(item.recording), _state(item, items)]
+    return [*_first_columns(item, items), _short(item.recording), _state(item, items)]
 
 
-def _attempt_row(item: Item, items: Sequence[Item]) -> list[str]:
-    return _first_columns(item)[:3]
-
-
-def _first_columns(item: Item) -> list[str]:
+def _first_columns(item: Item, items: Sequence[Item]) -> list[str]:
     frames = wording.number(item.frames)
     return [item.name, wording.age(time.time() - item.made), wording.size(item.size), frames]
 
 
-def _used_by(item: Item, items: Sequence[Item]) -> str:
-    return "interrupted" if item.kind == ATTEMPT else f"used by {_uses(item, items)}"
-
-
 def _state(item: Item, items: Sequence[Item]) -> str:
-    remarks = ["damaged"] * bool(item.fault) + ["a link"] * item.path.is_symlink()
-    return "; ".join([_uses(item, items), *remarks])
+    remarks = ["not usable"] * bool(item.fault) + ["a link"] * item.path.is_symlink()
+    return "; ".join([_uses(item, items, _SHOWN), *remarks])
 
 
-def _uses(item: Item, items: Sequence[Item]) -> str:
-    """Who uses a dataset or store, in words."""
+def _uses(item: Item, items: Sequence[Item], most: int | None = None) -> str:
+    """Who uses a dataset or store, in words: so many names at most."""
+    users = inventory.users_of(item, items)
     if item.kind == IMAGES:
-        users = [user.name for user in inventory.users_of(item, items)]
-        return _some(users) if users else "no dataset"
-    by_state = {
-        state: [_short(workdir) for workdir, other in item.runs.items() if other == state]
-        for state in (EXISTS, UNREACHABLE, GONE)
-    }
-    users = by_state[EXISTS] + [f"{run} (not reached)" for run in by_state[UNREACHABLE]]
+        return _names(users, most) or "no dataset"
     if users:
-        return ", ".join(users)
-    if by_state[GONE]:
-        return f"no run (gone: {', '.join(by_state[GONE])})"
+        not_reached = {run: " (not reached)" * (item.runs[run] == UNREACHABLE) for run in users}
+        return _names([f"{_short(run)}{not_reached[run]}" for run in users], most)
+    if item.runs:
+        return f"no run (gone: {_names(list(map(_short, item.runs)), most)})"
     return "unknown runs (not recorded)" if item.old else "no run yet"
 
 
-def _some(names: Sequence[str]) -> str:
-    """Names, those over a few as a number."""
-    more = len(names) - _NAMES
-    return ", ".join([*names[:_NAMES], *[f"{more} more"] * (more > 0)])
+def _names(names: Sequence[str], most: int | None = None) -> str:
+    """Names with commas between them, those after so many as a number."""
+    shown = names[:most]
+    more = len(names) - len(shown)
+    return ", ".join([*shown, *[f"{more} more"] * bool(more)])
 
 
 def _short(path: str) -> str:

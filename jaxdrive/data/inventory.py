@@ -73,11 +73,6 @@ class Item:
         """Of its folder."""
         return self.path.name
 
-    @property
-    def users(self) -> list[str]:
-        """Workdirs of the runs that use it, those that cannot be reached included."""
-        return [workdir for workdir, state in self.runs.items() if state != GONE]
-
 
 @dataclasses.dataclass(frozen=True)
 class Unused:
@@ -112,40 +107,51 @@ def survey(folder: Path, dataset_of: Callable[[str], str | None]) -> list[Item]:
     return [*images.values(), *made, *map(_attempt, by_kind[ATTEMPT])]
 
 
-def size_of(path: Path) -> int:
-    """Bytes of all files of a folder, each counted once however many links it has."""
-    return sum({(s.st_dev, s.st_ino): s.st_size for s in _files(path)}.values())
+def size_of(*folders: Path) -> int:
+    """Bytes of all files of folders, each counted once however many links it has."""
+    files = itertools.chain(*map(_files, folders))
+    return sum({(file.st_dev, file.st_ino): file.st_size for file in files}.values())
 
 
-def users_of(store: Item, items: Iterable[Item]) -> list[Item]:
-    """The datasets that use a store."""
-    return [item for item in items if store.name in (item.stores or ())]
+def users_of(item: Item, items: Iterable[Item]) -> list[str]:
+    """Who uses an item.
+
+    Returns:
+      Of a store, names of datasets; of a dataset, workdirs of runs, those that cannot be reached
+      included.
+    """
+    if item.kind == DATASET:
+        return [workdir for workdir, state in item.runs.items() if state != GONE]
+    return [other.name for other in items if item.name in (other.stores or ())]
 
 
 def unused(items: Sequence[Item]) -> Unused:
     """What can go: attempts, datasets of runs that are gone, and stores of no dataset but those."""
     removable = [item for item in items if not item.path.is_symlink()]
-    going = [
-        item
-        for item in removable
-        if item.kind == ATTEMPT
-        or (item.runs and not item.users and not item.old and item.stores is not None)
-    ]
+    going = [item for item in removable if item.kind == ATTEMPT or _was_used(item)]
     staying = [item for item in items if item.kind == DATASET and item not in going]
     unknown = [item.name for item in staying if item.stores is None]
     free = [i for i in removable if i.kind == IMAGES and not users_of(i, staying)]
     reasons = {
         "made by an earlier jaxdrive, which did not note its runs": [
-            i.name for i in staying if i.old and not i.users
+            item.name for item in staying if item.old and not users_of(item, items)
         ],
         "no run was trained on it yet": [
             i.name for i in staying if not (i.runs or i.old or i.stores is None)
         ],
         "its manifest cannot be read": unknown,
-        f"maybe used by {', '.join(unknown)}": [i.name for i in free] if unknown else [],
+        f"maybe used by {', '.join(unknown)}": [item.name for item in free] if unknown else [],
     }
     left = {reason: names for reason, names in reasons.items() if names}
     return Unused([*going, *([] if unknown else free)], left)
+
+
+def _was_used(item: Item) -> bool:
+    """Whether a dataset was used, by runs that are all gone.
+
+    The runs of a dataset of the old schema are not all known, nor those of one that is damaged.
+    """
+    return bool(item.runs) and not (users_of(item, ()) or item.old or item.stores is None)
 
 
 def named(items: Sequence[Item], names: Sequence[str], folder: Path) -> list[Item]:
@@ -173,21 +179,22 @@ def named(items: Sequence[Item], names: Sequence[str], folder: Path) -> list[Ite
     return list(chosen.values())
 
 
-def delete(item: Item) -> None:
-    """Deletes an item, and what lies beside it for it alone.
+def delete(items: Iterable[Item]) -> None:
+    """Deletes items, and what lies beside them for them alone. The caller is in `alone_in`.
 
-    The caller is in `prepare.alone_in`. The folder is first called `.incomplete`: interrupted, it
-    leaves an attempt and nothing that looks like a whole dataset.
+    A dataset goes before the stores that it uses. A folder is first called `.incomplete`:
+    interrupted, this leaves an attempt and nothing that looks like a whole dataset.
     """
-    for beside in _beside(item):
-        beside.unlink() if beside.is_file() else shutil.rmtree(beside)
-    attempt = item.path
-    if item.kind != ATTEMPT:
-        attempt = item.path.with_name(f"{_key(item.name)}{datasets.INCOMPLETE}")
-        if attempt.exists():
-            shutil.rmtree(attempt)
-        item.path.rename(attempt)
-    shutil.rmtree(attempt)
+    for item in sorted(items, key=lambda item: (ATTEMPT, DATASET, IMAGES).index(item.kind)):
+        for beside in _beside(item):
+            beside.unlink() if beside.is_file() else shutil.rmtree(beside)
+        attempt = item.path
+        if item.kind != ATTEMPT:
+            attempt = item.path.with_name(f"{_key(item.name)}{datasets.INCOMPLETE}")
+            if attempt.exists():
+                shutil.rmtree(attempt)
+            item.path.rename(attempt)
+        shutil.rmtree(attempt)
 
 
 def freed(items: Iterable[Item]) -> int:
@@ -280,12 +287,13 @@ def _fault(path: Path, manifest: Mapping[str, Any], images: Mapping[str, Item]) 
         return f"damaged dataset: {path / datasets.TABLE} is missing"
     for entry in manifest.get("stores", ()):
         name = entry["folder"]
+        whose = f"the images of dataset {path.name}, {name},"
         if name not in images:
-            return f"the images of dataset {path.name}, {name}, are missing"
+            return f"{whose} are missing: `prepare` reads them again"
         if images[name].fault:
-            return f"the images of dataset {path.name}, {name}, are damaged"
+            return f"{whose} are not usable"
         if stores.read_nonce(images[name].path) != entry["nonce"]:
-            return f"the images of dataset {path.name}, {name}, were read again since"
+            return f"{whose} were read again since: `prepare` writes the dataset again"
     return ""
 
 
@@ -305,7 +313,9 @@ def _beside(item: Item) -> list[Path]:
         return []
     lock = item.path.with_name(f"{item.name.removesuffix(datasets.INCOMPLETE)}{_LOCK}")
     pictures = item.path.with_name(f"{item.name}{PICTURES}")
-    found = [lock] * lock.is_file() + [pictures] * pictures.is_dir()
+    found = [pictures] * pictures.is_dir()
+    if lock.is_file() and not lock.stat().st_size:
+        found.append(lock)
     return [path for path in found if not path.is_symlink()]
 
 

@@ -109,7 +109,7 @@ def dataset_folder(data: Mapping[str, Any]) -> Path:
     """Where the dataset of `config.data` is, made or not."""
     if data["prepared"]:
         return Path(data["prepared"])
-    return Path(data["dir"]) / fingerprint(data)
+    return Path(data["dir"]) / fingerprints(data)[0]
 
 
 def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
