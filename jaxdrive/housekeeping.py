@@ -186,7 +186,7 @@ def _listing(folder: Path, items: Sequence[Item]) -> list[str]:
     for kind, row, head in (
         (DATASET, _dataset_row, "dataset,made,size,frames,images,recording,used by"),
         (IMAGES, _images_row, "images,made,size,frames,recording,used by"),
-        (ATTEMPT, _first_columns, "interrupted or at work,written,size,frames"),
+        (ATTEMPT, _attempt_row, "interrupted or at work,written,size"),
     ):
         rows = [row(item, items) for item in items if item.kind == kind]
         if rows:
@@ -201,9 +201,9 @@ def _listing(folder: Path, items: Sequence[Item]) -> list[str]:
 
 
 def _dataset_row(item: Item, items: Sequence[Item]) -> list[str]:
-    own = [other for other in items if other.name in (item.stores or ())]
-    size = wording.size(sum(store.size for store in own))
-    images = "its own" if item.old else f"{size} in {_plural(len(own), 'store')}"
+    names = item.stores or ()
+    size = wording.size(sum(other.size for other in items if other.name in names))
+    images = "its own" if item.old else f"{size} in {_plural(len(names), 'store')}"
     return [
         *_first_columns(item, items),
         "unknown" if item.stores is None else images,
@@ -214,6 +214,10 @@ def _dataset_row(item: Item, items: Sequence[Item]) -> list[str]:
 
 def _images_row(item: Item, items: Sequence[Item]) -> list[str]:
     return [*_first_columns(item, items), _short(item.recording), _state(item, items)]
+
+
+def _attempt_row(item: Item, items: Sequence[Item]) -> list[str]:
+    return _first_columns(item, items)[:3]
 
 
 def _first_columns(item: Item, items: Sequence[Item]) -> list[str]:
