@@ -3,6 +3,7 @@
 import json
 import shutil
 
+from jaxdrive import compilation_cache
 from jaxdrive.data import usage
 
 
@@ -45,4 +46,5 @@ def test_a_run_s_dataset_is_listed_verified_and_cleared_when_the_run_is_gone(
     )
     done = launch("datasets", "--unused", "--yes", workdir=trained, **here)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert not [path for path in copy.iterdir() if path.is_dir()]
+    left = {path.name for path in copy.iterdir() if path.is_dir()}
+    assert left == {compilation_cache.FOLDER}
