@@ -21,7 +21,6 @@ from jaxdrive.data.labels import check_names, check_values
 from jaxdrive.data.nearness import leak, nearest_training
 from jaxdrive.data.prepare import fingerprints, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
-from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
@@ -30,6 +29,7 @@ from jaxdrive.evaluation import compare as comparison
 from jaxdrive.evaluation import inspect as inspection
 from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
+from jaxdrive.housekeeping import record_use
 from jaxdrive.logs import logger
 from jaxdrive.models import overview
 from jaxdrive.models.weights import describe
@@ -85,6 +85,7 @@ def train(
     initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
+    record_use(dataset, workdir)
     leaks = _leak(config, dataset)
     if leaks:
         logger.warning("Held-out numbers will flatter: %s", leaks)
@@ -338,7 +339,7 @@ def _chosen_step(workdir: epath.Path, step: int | None) -> int:
 
 def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: str) -> None:
     """Writes what the report says of data and network."""
-    dataset, network = trainer.examples.dataset, trainer.network
+    network = trainer.network
     if jax.process_index() == 0:
         planned = balance_report(config, trainer.examples, trainer.plans)
         workdirs.write_json(workdir / BALANCE_FILE, planned)
@@ -351,12 +352,6 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
         durations=durations.durations_of(config),
         samples_per_epoch=len(trainer.drawn_ids),
         parameters=int(parameter_overview.count_parameters(network.template.params)),
-        dataset={
-            "path": str(dataset.path),
-            "fingerprint": dataset.manifest["fingerprint"],
-            "frames": {split: len(dataset.ids(split)) for split in SPLITS},
-            "bytes": dataset.size,
-        },
     )
 
 

@@ -96,6 +96,23 @@ def read_json(path: epath.Path) -> Any:
         ) from error
 
 
+def dataset_of(workdir: epath.Path) -> str | None:
+    """The fingerprint of the dataset that a run has.
+
+    Returns:
+      "" where there is no run that has one; None where nobody can tell, since the workdir cannot be
+      reached or read.
+    """
+    try:
+        run = json.loads((workdir / RUN_FILE).read_text())
+        return str(run.get("dataset", {}).get("fingerprint", ""))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    # Libraries of buckets raise errors of their own.
+    except Exception:
+        return None
+
+
 def read_config(workdir: epath.Path) -> dict[str, Any]:
     """The configuration of the run in `workdir`, with the fields that came later.
 

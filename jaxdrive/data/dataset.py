@@ -7,10 +7,11 @@ that damage is found before it is used. `prepare.py` makes datasets.
 """
 
 import dataclasses
+import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from jaxdrive.data import bad_rows
+from jaxdrive.data import bad_rows, usage
 from jaxdrive.data.frames import DRIVING_CAMERA, LABEL, Session
 from jaxdrive.data.split import GAP, SPLITS
 from jaxdrive.data.store import (
@@ -29,8 +30,13 @@ from jaxdrive.data.store import (
     Store,
     check_shards,
     checksum,
+    fault,
     open_store,
+    read_index,
+    read_store,
+    remedy,
     shard_of,
+    verify,
 )
 from jaxdrive.data.table import Labels, label_names, split_counts, unique, used_rows
 from jaxdrive.errors import UserError
@@ -112,6 +118,24 @@ class Dataset:
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What comparing all bytes with their checksums found.
+
+    Attributes:
+      shards: How many were compared.
+      unchecked: How many have no checksum.
+      size: Bytes of those that were compared.
+      faults: A message for the user about each damaged store and the table; empty where all is
+        well.
+    """
+
+    shards: int
+    unchecked: int
+    size: int
+    faults: Sequence[str]
+
+
 def write_dataset(
     folder: Path,
     sessions: Sequence[Session],
@@ -173,6 +197,7 @@ def write_dataset(
     }
     (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
     if folder.exists():
+        usage.keep_notes(folder, partial)
         shutil.rmtree(folder)
     partial.rename(folder)
 
@@ -210,7 +235,7 @@ def open_dataset(path: Path) -> Dataset:
     """
     manifest = read_manifest(path)
     old = manifest["schema_version"] == OLD_SCHEMA_VERSION
-    stores = [_own_store(path, manifest)] if old else _stores(path, manifest)
+    stores = open_stores(path, manifest)
     table = _table(path, manifest)
     labels = {name: table[f"{LABEL}{name}"].to_numpy() for name in manifest["labels"]}
     labels |= {name: derive(name, labels) for name in derivable(labels)}
@@ -229,37 +254,91 @@ def open_dataset(path: Path) -> Dataset:
     )
 
 
-def _stores(path: Path, manifest: Mapping[str, Any]) -> list[Store]:
-    stores = []
-    for entry in manifest["stores"]:
-        folder = path.parent / entry["folder"]
-        if not folder.exists():
-            raise UserError(
-                f"images of the dataset {path} are missing: they belong in {folder}, beside it."
-                " Copy them there, or run `prepare` again, which reads them from the recording"
-            )
-        store = open_store(folder)
-        if store.nonce.hex() != entry["nonce"]:
-            raise DamageError(
-                f"damaged dataset: the images in {store.path} were read again after {path} was"
-                f" made, so its table may not fit them: {_remedy(path)}"
-            )
-        stores.append(store)
-    return stores
+def open_stores(path: Path, manifest: Mapping[str, Any]) -> list[Store]:
+    """Opens the stores of a dataset, as `open_dataset` does."""
+    return [opened() for opened in _openers(path, manifest, check=True)]
+
+
+def verify_dataset(path: Path) -> Verified:
+    """Compares all bytes of shards, indexes and label table with their checksums.
+
+    Raises:
+      UserError: There is no dataset, or it was written by another version of jaxdrive.
+    """
+    manifest = read_manifest(path)
+    stores, faults = [], []
+    for opened in _openers(path, manifest, check=False):
+        try:
+            stores.append(store := opened())
+            if store.nonce:
+                read_index(store)
+        except DamageError as error:
+            faults.append(str(error))
+    shards = [(store, shard) for store in stores for shard in store.shards]
+    unchecked = [(store, shard) for store, shard in shards if not shard.checksum]
+    damaged: dict[Path, list[str]] = {}
+    for store, shard in (*verify(stores), *unchecked):
+        found = fault(store, shard) or (shard.checksum and "has other bytes than were written")
+        if found:
+            damaged.setdefault(store.path, []).append(f"{shard.path} {found}")
+    faults += [_told(path, store, damaged[store.path]) for store in stores if store.path in damaged]
+    try:
+        _table(path, manifest)
+    except DamageError as error:
+        faults.append(str(error))
+    return Verified(
+        shards=len(shards) - len(unchecked),
+        unchecked=len(unchecked),
+        size=sum(shard.size for _, shard in shards if shard.checksum),
+        faults=faults,
+    )
+
+
+def _told(path: Path, store: Store, damaged: Sequence[str]) -> str:
+    """The message about a store with damaged shards."""
+    mend = remedy(store.path) if store.nonce else _remedy(path)
+    first = f"damaged dataset: {len(damaged)} of {len(store.shards)} shards in {store.path}"
+    return "\n  ".join([first, *damaged]) + f"\nTo mend it, {mend}"
+
+
+def _openers(path: Path, manifest: Mapping[str, Any], *, check: bool) -> list[Callable[[], Store]]:
+    """For each store of a dataset, what opens it; with `check`, after looking at its shards."""
+    if manifest["schema_version"] == OLD_SCHEMA_VERSION:
+        return [functools.partial(_own_store, path, manifest, check=check)]
+    return [
+        functools.partial(_named_store, path, entry, check=check) for entry in manifest["stores"]
+    ]
+
+
+def _named_store(path: Path, entry: Mapping[str, str], *, check: bool) -> Store:
+    folder = path.parent / entry["folder"]
+    if not folder.exists():
+        raise DamageError(
+            f"images of the dataset {path} are missing: they belong in {folder}, beside it. Copy"
+            " them there, or run `prepare` again, which reads them from the recording"
+        )
+    store = open_store(folder) if check else read_store(folder)
+    if store.nonce.hex() != entry["nonce"]:
+        raise DamageError(
+            f"damaged dataset: the images in {store.path} were read again after {path} was"
+            f" made, so its table may not fit them: {_remedy(path)}"
+        )
+    return store
+
+
+def _own_store(path: Path, manifest: Mapping[str, Any], *, check: bool) -> Store:
+    """The store that a dataset of the old schema is itself."""
+    arrays = {IMAGE: Array(tuple(manifest["image_shape"]), "uint8")}
+    shards = [shard_of(path, entry) for entry in manifest["shards"]]
+    store = Store(path, b"", arrays, shards, manifest)
+    if check:
+        check_shards(store, _remedy(path))
+    return store
 
 
 def _places(table: pa.Table, stores: Sequence[Store]) -> np.ndarray:
     starts = np.cumsum([0, *(store.records for store in stores)])
     return starts[table["store"].to_numpy()] + table["record"].to_numpy()
-
-
-def _own_store(path: Path, manifest: Mapping[str, Any]) -> Store:
-    """The store that a dataset of the old schema is itself."""
-    arrays = {IMAGE: Array(tuple(manifest["image_shape"]), "uint8")}
-    shards = [shard_of(path, entry) for entry in manifest["shards"]]
-    store = Store(path, b"", arrays, shards, manifest)
-    check_shards(store, _remedy(path))
-    return store
 
 
 def _table(path: Path, manifest: Mapping[str, Any]) -> pa.Table:

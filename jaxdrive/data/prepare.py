@@ -105,6 +105,13 @@ def _source(data: Mapping[str, Any]) -> Any:
     return SOURCES[name]
 
 
+def dataset_folder(data: Mapping[str, Any]) -> Path:
+    """Where the dataset of `config.data` is, made or not."""
+    if data["prepared"]:
+        return Path(data["prepared"])
+    return Path(data["dir"]) / fingerprints(data)[0]
+
+
 def label_names(data: Mapping[str, Any]) -> tuple[str, ...]:
     """Names of the labels in the dataset of `config.data`, made or not."""
     if data["prepared"]:

@@ -144,6 +144,18 @@ def open_store(path: Path) -> Store:
       DamageError: A file is missing, damaged, or that of another store.
       UserError: The store was written by another version of jaxdrive.
     """
+    store = read_store(path)
+    check_shards(store, remedy(path))
+    return store
+
+
+def read_store(path: Path) -> Store:
+    """What the manifest of a store says; its shards are not looked at.
+
+    Raises:
+      DamageError: The manifest is missing or damaged.
+      UserError: The store was written by another version of jaxdrive.
+    """
     file = path / MANIFEST
     if not file.exists():
         raise DamageError(f"damaged dataset: there is no {file}: {remedy(path)}")
@@ -155,7 +167,7 @@ def open_store(path: Path) -> Store:
                 f"the images in {path} have format {found}, this jaxdrive reads format {FORMAT}:"
                 f" {remedy(path)}"
             )
-        store = Store(
+        return Store(
             path=path,
             nonce=bytes.fromhex(manifest["nonce"]),
             arrays={
@@ -169,8 +181,6 @@ def open_store(path: Path) -> Store:
         raise DamageError(
             f"damaged dataset: {file} is not readable ({error}): {remedy(path)}"
         ) from error
-    check_shards(store, remedy(path))
-    return store
 
 
 def read_nonce(path: Path) -> str:
@@ -214,12 +224,12 @@ def check_shards(store: Store, mend: str) -> None:
       DamageError: A shard fails; the text names it.
     """
     for shard in store.shards:
-        fault = _fault(store, shard)
-        if fault:
-            raise DamageError(f"damaged dataset: {shard.path} {fault}: {mend}")
+        found = fault(store, shard)
+        if found:
+            raise DamageError(f"damaged dataset: {shard.path} {found}: {mend}")
 
 
-def _fault(store: Store, shard: Shard) -> str:
+def fault(store: Store, shard: Shard) -> str:
     """What is wrong with a shard, found without reading all of it; "" where nothing is."""
     try:
         size = shard.path.stat().st_size
@@ -288,13 +298,21 @@ def read_index(store: Store) -> pa.Table:
 
 
 def verify(stores: Sequence[Store]) -> Iterator[tuple[Store, Shard]]:
-    """Compares all bytes of all shards with their checksums; yields the shards that differ."""
+    """Compares all bytes of all shards with their checksums.
+
+    Yields:
+      The shards that differ or are missing.
+    """
     shards = [(store, shard) for store in stores for shard in store.shards if shard.checksum]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        found = pool.map(lambda pair: checksum(pair[1].path), shards)
+        found = pool.map(lambda pair: _found_checksum(pair[1].path), shards)
         for (store, shard), digest in zip(shards, found, strict=True):
             if digest != shard.checksum:
                 yield store, shard
+
+
+def _found_checksum(path: Path) -> str:
+    return checksum(path) if path.is_file() else ""
 
 
 def checksum(path: Path) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.inventory import PICTURES
 from jaxdrive.data.loader import Examples
 from jaxdrive.data.nearness import nearest_training, nearness_lines
 from jaxdrive.data.split import SPLITS
@@ -41,7 +42,7 @@ def folder_for(dataset: Dataset, workdir: epath.Path | None) -> epath.Path:
     """Where pictures go: into the workdir, or without one beside the dataset."""
     if workdir is not None:
         return workdir / "inspect"
-    return epath.Path(dataset.path.with_name(f"{dataset.path.name}-inspect"))
+    return epath.Path(dataset.path.with_name(f"{dataset.path.name}{PICTURES}"))
 
 
 def describe(dataset: Dataset) -> list[str]:

@@ -69,7 +69,7 @@ class Launcher:
             # Another configuration may have other heads.
             tiny = {name: value for name, value in TINY.items() if not name.startswith("heads.")}
         settings = {"data.dir": self.datasets} | tiny | fields
-        if verb in ("evaluate", "drive", "inspect", "compare"):
+        if verb in ("evaluate", "drive", "inspect", "compare", "datasets"):
             settings = fields
         else:
             words = ("--config=configs/quickstart.py", *words)
