@@ -19,6 +19,12 @@ def get_config() -> ConfigDict:
     # chosen so that the other heads' labels come out even too. "v1": every combination of all
     # heads' joint_bins alike.
     config.balance = "v2"
+    # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, all alike: a bin
+    # of n frames is drawn as often as n^(1 - balance_power) says.
+    config.balance_power = 1.0
+    # Of v2 and v3: no frame is drawn more than so many times as often as an average one. 0 = no
+    # limit.
+    config.balance_limit = 0.0
     # What is drawn: "none", frames as recorded; "fourteen", the views of every frame, which are 7
     # changes of its brightness (as it is; V of HSV x 0.25 and 1.25; gamma 0.5, 1.5, 2 and 2.5),
     # each also mirrored. An epoch is one pass over all that is drawn from.

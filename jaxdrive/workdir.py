@@ -37,6 +37,8 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "compilation_cache": "auto",
     # The meta of checkpoints says what a run computed with.
     "native": "auto",
+    "balance_power": 1.0,
+    "balance_limit": 0.0,
     "views": "none",
     "augment.brightness.bias": 0.0,
     "augment.crop": {"top": 0, "bottom": 0, "schedule": ()},

@@ -10,7 +10,8 @@ Modes, of which v1 to v3 are those of the published three-head trainer:
   none: every training record once a pass, in random order.
   v1: equal draws from every non-empty combination of all heads' joint bins; the heads' batches are
     consecutive pieces of one plan.
-  v2: equal draws from every non-empty bin of the head's own target.
+  v2: equal draws from every non-empty bin of the head's own target; with a power below 1 less
+    equal ones, with a limit no record is repeated too often.
   v3: v2's draws, and every head learns from every image.
   v4: v2's draws among bins; inside a bin, frames are weighted so that the other heads' targets come
     out as even as the data allows, see `joint.py`.
@@ -20,11 +21,13 @@ import dataclasses
 import functools
 import zlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from jaxdrive.data.joint import even_copies
 from jaxdrive.data.views import targets_of
+from jaxdrive.data.weights import copies_of, equal_bins, record_weights
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, bin_index
 
@@ -32,9 +35,27 @@ MODES = ("none", "v1", "v2", "v3", "v4")
 # Whose images a head learns from. "auto": in the published v1 and v3 a sample carries all labels,
 # and v4 evens out the other heads' for the sake of their learning from it.
 SUPERVISE = ("auto", "own", "all")
+# Modes whose bins can be drawn less equally.
+_WEIGHTED = ("v2", "v3")
 _AUTO = {"none": "own", "v1": "all", "v2": "own", "v3": "all", "v4": "all"}
 
 Bins = Sequence[np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Balance:
+    """How heads are balanced.
+
+    Attributes:
+      mode: One of `MODES`.
+      power: Of v2 and v3: from 0, frames as recorded, to 1, equal bins; see `weights.py`.
+      limit: Of v2 and v3: no record is drawn more than so many times as often as an average one;
+        0 = no limit.
+    """
+
+    mode: str
+    power: float = 1.0
+    limit: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,12 +124,34 @@ class Plan:
         return weighted / len(self.bins)
 
 
-def check_mode(mode: str, supervise: str) -> None:
-    """Looks at `config.balance` and `config.supervise`.
+def balance_of(config: Mapping[str, Any]) -> Balance:
+    """The balance of a configuration."""
+    return Balance(config["balance"], config["balance_power"], config["balance_limit"])
+
+
+def check_balance(balance: Balance, supervise: str) -> None:
+    """Checks `config.balance`, its power and limit, and `config.supervise`.
 
     Raises:
-      UserError: The mode is unknown, or the two contradict each other.
+      UserError: One is unknown or out of bounds, or they contradict each other.
     """
+    mode = balance.mode
+    if not 0 <= balance.power <= 1:
+        raise UserError(
+            f"config.balance_power has to be from 0 (frames as recorded) to 1 (equal bins), found"
+            f" {balance.power}"
+        )
+    if balance.limit and not balance.limit >= 1:
+        raise UserError(
+            "config.balance_limit has to be at least 1, since a frame is drawn once in an average"
+            f" pass, or 0 for no limit, found {balance.limit}"
+        )
+    if mode in MODES and mode not in _WEIGHTED and (balance.power, balance.limit) != (1, 0):
+        raise UserError(
+            f"config.balance_power={balance.power:g} and config.balance_limit={balance.limit:g} are"
+            f" for balance {' and '.join(_WEIGHTED)}: with config.balance={mode!r} leave them at 1"
+            " and 0"
+        )
     if mode not in MODES:
         raise UserError(f"config.balance={mode!r} is not known: one of {', '.join(MODES)}")
     if supervise not in SUPERVISE:
@@ -133,7 +176,7 @@ def make_plans(
     cameras: np.ndarray,
     ids: np.ndarray,
     *,
-    mode: str,
+    balance: Balance,
     seed: int,
     batch_size: int,
     views: str = "none",
@@ -145,7 +188,7 @@ def make_plans(
       labels: By name, of every record in the table, as recorded, float32 [N].
       cameras: The camera that saw every record, [N].
       ids: The records to draw from, or the views, int32 [n].
-      mode: One of `MODES`.
+      balance: How bins are drawn.
       seed: The run's seed.
       batch_size: Draws a batch of one head.
       views: Which of the two, one of `jaxdrive.views.VIEWS`.
@@ -157,7 +200,7 @@ def make_plans(
         raise UserError("the dataset has no training frames: record or name more sessions")
     learned = targets_of(heads, labels, cameras, ids, views=views)
     plan = functools.partial(Plan, seed=seed, batch_size=batch_size)
-    if mode == "v1":
+    if balance.mode == "v1":
         bins, stream = _combinations(heads, learned, ids), zlib.crc32(b"all heads")
         return {
             name: plan(bins=bins, stream=stream, piece=place, pieces=len(heads))
@@ -165,7 +208,7 @@ def make_plans(
         }
     indices = {name: bin_index(head.bins, learned[name]) for name, head in heads.items()}
     return {
-        name: plan(bins=_own_bins(indices, ids, name, mode), stream=zlib.crc32(name.encode()))
+        name: plan(bins=_own_bins(indices, ids, name, balance), stream=zlib.crc32(name.encode()))
         for name in heads
     }
 
@@ -180,13 +223,22 @@ def _combinations(
     return [ids[combined == number] for number in np.unique(combined)]
 
 
-def _own_bins(indices: Mapping[str, np.ndarray], ids: np.ndarray, name: str, mode: str) -> Bins:
-    """The records that head `name` draws from, of every bin of its own."""
-    if mode == "none":
+def _own_bins(
+    indices: Mapping[str, np.ndarray], ids: np.ndarray, name: str, balance: Balance
+) -> Bins:
+    """The records that head `name` draws from, of every bin of its own.
+
+    Bins that are not drawn equally are one bin to the plan, in which records stand as often as they
+    are drawn.
+    """
+    if balance.mode == "none":
         return [ids]
     own = indices[name]
+    weights = record_weights(own, power=balance.power, limit=balance.limit)
+    if balance.mode in _WEIGHTED and not equal_bins(own, weights):
+        return [np.repeat(ids, copies_of(own, weights, limit=balance.limit))]
     others = [index for other, index in indices.items() if other != name]
-    if mode == "v4" and others:
+    if balance.mode == "v4" and others:
         copies = even_copies(own, others)
         ids, own = np.repeat(ids, copies), np.repeat(own, copies)
     return [ids[own == number] for number in np.unique(own)]

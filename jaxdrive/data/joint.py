@@ -47,12 +47,24 @@ def even_copies(own: np.ndarray, others: Sequence[np.ndarray]) -> np.ndarray:
     in_bin = np.bincount(bins, weights=frames)
     alike = frames / in_bin[bins]
     weights = alike / PASSES + (1 - 1 / PASSES) * _even_weights(bins, cells, alike)
-    # A frame takes its group's draws up in turn, so that frames of a group differ by one at most.
+    return deal(whole_draws(weights * PASSES * in_bin[bins], bins), group_of, frames)
+
+
+def deal(draws: np.ndarray, group_of: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """How often each frame is drawn, so that frames of a group differ by one at most.
+
+    Args:
+      draws: Of each group, int64.
+      group_of: The group of every frame, int64 [n].
+      frames: Of each group, its number of frames.
+
+    Returns:
+      int64 [n].
+    """
     order = np.argsort(group_of, kind="stable")
-    starts = np.concatenate([[0], np.cumsum(frames)[:-1]])
+    starts = np.cumsum(frames) - frames
     rank = np.empty(len(group_of), np.int64)
     rank[order] = np.arange(len(group_of)) - starts[group_of[order]]
-    draws = _whole(weights * PASSES * in_bin[bins], bins)
     every, left = np.divmod(draws, frames)
     copies: np.ndarray = every[group_of] + (rank < left[group_of])
     return copies
@@ -74,7 +86,7 @@ def _even_weights(bins: np.ndarray, cells: np.ndarray, alike: np.ndarray) -> np.
     return weights
 
 
-def _whole(draws: np.ndarray, bins: np.ndarray) -> np.ndarray:
+def whole_draws(draws: np.ndarray, bins: np.ndarray) -> np.ndarray:
     """Draws as whole numbers, int64, with the same sum in every bin: the largest rests round up."""
     # A group's least number of draws is whole already, but for the rounding of its product.
     whole = np.floor(draws + 1e-9).astype(np.int64)

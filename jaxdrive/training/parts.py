@@ -168,7 +168,7 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
       UserError: A setting is unknown, or the batch does not divide among the devices.
     """
     check_batch_size(config["batch_size"], "batch_size")
-    balance.check_mode(config["balance"], config["supervise"])
+    balance.check_balance(balance.balance_of(config), config["supervise"])
     return make_train_step(
         network.model,
         network.heads,
@@ -275,7 +275,7 @@ def plans_of(
         dataset.labels,
         dataset.cameras,
         drawn_ids(config, dataset),
-        mode=config["balance"],
+        balance=balance.balance_of(config),
         seed=config["seed"],
         batch_size=config["batch_size"],
         views=config["views"],

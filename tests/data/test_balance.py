@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from jaxdrive.data.balance import MODES, check_mode, make_plans, resolve_supervise
+from jaxdrive.data.balance import MODES, Balance, check_balance, make_plans, resolve_supervise
 from jaxdrive.data.joint import PASSES
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Bins, Head
@@ -61,7 +61,7 @@ def plan_of(labels, ids, *, mode="v2", seed=0, batch_size=8, head=STEERING):
         {head.label: labels},
         centre(labels),
         ids,
-        mode=mode,
+        balance=Balance(mode),
         seed=seed,
         batch_size=batch_size,
     )
@@ -126,7 +126,9 @@ def joint_tables(draw, largest: int = 24):
 
 def joint_plans(labels, *, mode, batch_size=8, seed=0):
     ids = np.arange(len(labels["angle"]), dtype=np.int32)
-    return make_plans(JOINT, labels, centre(ids), ids, mode=mode, seed=seed, batch_size=batch_size)
+    return make_plans(
+        JOINT, labels, centre(ids), ids, balance=Balance(mode), seed=seed, batch_size=batch_size
+    )
 
 
 @given(joint_tables(), st.integers(1, 30), st.integers(0, 2**31))
@@ -244,7 +246,9 @@ def test_each_head_balances_its_own_label():
         "pedal": np.linspace(0, 1, 10, dtype=np.float32),
     }
     ids = np.arange(10, dtype=np.int32)
-    plans = make_plans(HEADS, labels, centre(ids), ids, mode="v2", seed=0, batch_size=20)
+    plans = make_plans(
+        HEADS, labels, centre(ids), ids, balance=Balance("v2"), seed=0, batch_size=20
+    )
     assert (plans["steering"].draw(0) >= 8).sum() == 10
     assert sorted(plans["throttle"].draw(0)) == sorted([*range(10)] * 2)
 
@@ -259,7 +263,7 @@ def test_a_frame_is_binned_by_its_corrected_label():
             {"angle": labels},
             cameras,
             ids,
-            mode=mode,
+            balance=Balance(mode),
             seed=0,
             batch_size=3,
         )
@@ -269,10 +273,10 @@ def test_a_frame_is_binned_by_its_corrected_label():
 def test_what_cannot_be_drawn_is_refused():
     labels, ids = ONE_BIN
     with pytest.raises(UserError, match=r"config\.balance='v9' is not known: one of none, v1"):
-        check_mode("v9", "own")
+        check_balance(Balance("v9"), "own")
     with pytest.raises(UserError, match=r"config\.supervise='each' is not known: one of auto, own"):
-        check_mode("v2", "each")
+        check_balance(Balance("v2"), "each")
     with pytest.raises(UserError, match=r"config\.supervise='own' it would be 'v2', so name that"):
-        check_mode("v3", "own")
+        check_balance(Balance("v3"), "own")
     with pytest.raises(UserError, match="no training frames"):
         plan_of(labels, ids[:0])

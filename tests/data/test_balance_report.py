@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdrive.data.balance import MODES, make_plans, resolve_supervise
+from jaxdrive.data.balance import MODES, Balance, make_plans, resolve_supervise
 from jaxdrive.data.balance_report import evenness, report
 from jaxdrive.evaluation.balance_table import table
 from jaxdrive.heads import Bins, Head
@@ -46,7 +46,7 @@ def test_report_says_what_is_there_and_what_is_drawn(rows, mode, supervise):
     cameras, supervise = np.full(len(rows), "center"), resolve_supervise(mode, supervise)
     # All lengths of passes divide it, so that what is drawn is exactly what is planned.
     size = 16 * 12 * 12
-    plans = make_plans(HEADS, labels, cameras, ids, mode=mode, seed=0, batch_size=size)
+    plans = make_plans(HEADS, labels, cameras, ids, balance=Balance(mode), seed=0, batch_size=size)
     found = report(HEADS, labels, cameras, ids, plans, mode=mode, supervise=supervise)
     assert (found["mode"], found["supervise"]) == (mode, supervise)
     drawn = {name: plan.draw(0) for name, plan in plans.items()}

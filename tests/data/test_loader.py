@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny
 
-from jaxdrive.data.balance import make_plans
+from jaxdrive.data.balance import Balance, make_plans
 from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.loader import Examples, Rows, frame_batches, train_batches
 
@@ -27,7 +27,7 @@ def plans(small):
         small.dataset.labels,
         small.dataset.cameras,
         ids,
-        mode="v2",
+        balance=Balance("v2"),
         seed=4,
         batch_size=BATCH,
     )

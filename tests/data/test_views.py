@@ -6,7 +6,7 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdrive.data.balance import make_plans
+from jaxdrive.data.balance import Balance, make_plans
 from jaxdrive.data.balance_report import report
 from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.loader import Examples
@@ -37,7 +37,7 @@ def plan_of(labels, cameras, ids, *, mode, batch_size):
         {"angle": labels},
         cameras,
         ids,
-        mode=mode,
+        balance=Balance(mode),
         seed=3,
         batch_size=batch_size,
         views="fourteen",
@@ -139,7 +139,9 @@ def test_no_frame_is_in_two_splits_in_any_view(small):
         assert not own & set().union(*(records[other] for other in SPLITS if other != split))
     ids = ids_of(small.dataset.ids("train"), views="fourteen")
     about = (small.dataset.labels, small.dataset.cameras, ids)
-    plans = make_plans(tiny.HEADS, *about, mode="v2", seed=0, batch_size=50, views="fourteen")
+    plans = make_plans(
+        tiny.HEADS, *about, balance=Balance("v2"), seed=0, batch_size=50, views="fourteen"
+    )
     for plan in plans.values():
         drawn = np.concatenate([plan.draw(place) for place in range(40)])
         assert set(records_of(drawn, views="fourteen")) == records["train"]
@@ -149,7 +151,9 @@ def test_a_batch_of_views_is_of_frames_as_recorded_and_says_what_to_make_of_them
     examples = Examples(small.dataset, ImageReader(small.dataset), tiny.HEADS, {"speed": 0.125})
     ids = ids_of(small.dataset.ids("train"), views="fourteen")
     about = (small.dataset.labels, small.dataset.cameras, ids)
-    plans = make_plans(tiny.HEADS, *about, mode="v2", seed=0, batch_size=16, views="fourteen")
+    plans = make_plans(
+        tiny.HEADS, *about, balance=Balance("v2"), seed=0, batch_size=16, views="fourteen"
+    )
     for position, batch in enumerate(some_batches(examples, plans, views="fourteen")):
         for head, part in batch.items():
             drawn = plans[head].draw(position)
@@ -175,7 +179,7 @@ def plans_of_records(small):
         small.dataset.labels,
         small.dataset.cameras,
         small.dataset.ids("train"),
-        mode="v2",
+        balance=Balance("v2"),
         seed=0,
         batch_size=16,
     )

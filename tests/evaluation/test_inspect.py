@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from configs import default
 from jaxdrive.data import bad_rows
-from jaxdrive.data.balance import make_plans
+from jaxdrive.data.balance import Balance, make_plans
 from jaxdrive.data.frames import BadRow
 from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.loader import Examples
@@ -216,7 +216,7 @@ def test_draws_are_counted_in_the_bins_that_were_planned(small, examples):
         small.dataset.labels,
         small.dataset.cameras,
         ids,
-        mode="v2",
+        balance=Balance("v2"),
         seed=4,
         batch_size=BATCH,
     )
