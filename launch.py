@@ -7,6 +7,7 @@ Verbs:
   drive     let a checkpoint drive tracks that it never saw, or the Udacity simulator
   inspect   print and draw a dataset, or what a batch of it gives the train step
   compare   lay the learning curves of several runs over each other and score them alike
+  datasets  list what is in the folder of datasets and which runs use it; delete what none uses
 
 Examples:
   python launch.py train --config=configs/quickstart.py --workdir=runs/quickstart
@@ -16,9 +17,12 @@ Examples:
   python launch.py drive --workdir=runs/quickstart --steps=500,1000,3000
   python launch.py drive --workdir=runs/udacity --simulator=udacity --set_speed=15
   python launch.py inspect --config=configs/quickstart.py --batch=100
+  python launch.py inspect --workdir=runs/quickstart --verify
   python launch.py compare --workdirs=runs/quickstart,runs/plain
+  python launch.py datasets --unused
 
-The configuration of a run is kept in its workdir, so evaluate, drive and inspect need no --config.
+The configuration of a run is kept in its workdir, so evaluate, drive and inspect need no --config;
+datasets needs neither: its folder is config.data.dir.
 Fields stand in configs/default.py. Several processes: --coordinator, --num_processes, --process_id.
 """
 

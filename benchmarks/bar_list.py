@@ -135,6 +135,14 @@ def _donkey(folder: Path, printed: str) -> Numbers:
     return {"steering": _balanced_steering(folder), "answer": answer}
 
 
+def _tables(folder: Path, printed: str) -> Numbers:
+    return {"largest": 100 * last_json(printed)["largest"]}
+
+
+def _passed(folder: Path, printed: str) -> Numbers:
+    return {"passed": _first(r"(\d+) passed", printed)}
+
+
 def _server(folder: Path, printed: str) -> Numbers:
     return {"answer": last_json(printed)["milliseconds"]["answer"]["p95"]}
 
@@ -230,6 +238,29 @@ CHECKS = (
         ),
         limit=600,
         needs="donkey",
+    ),
+    Check(
+        "tables",
+        lambda inputs: [
+            ["-m", "benchmarks.tables", f"--recording={inputs.recordings['udacity']}"],
+        ],
+        _tables,
+        (Bar("tables", "another split, fold or label, % of the first prepare", "largest", 5),),
+        limit=300,
+        needs="udacity",
+    ),
+    Check(
+        "exchanged",
+        lambda inputs: [
+            [
+                *("-m", "pytest", "-q", "--numprocesses=0", "tests/data/test_dataset.py"),
+                *("-k", "exchanged or in_the_place or at_opening"),
+            ]
+        ],
+        _passed,
+        # One of them makes 30 tries.
+        (Bar("exchanged", "tests of exchanged and damaged shards that pass", "passed", 14, True),),
+        limit=300,
     ),
     Check(
         "server",

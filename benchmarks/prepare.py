@@ -170,7 +170,7 @@ def measure(
         settings = data | {"dir": str(folder / str(turn))}
         ours.append(len(pictures) / seconds_of(functools.partial(prepare, settings)))
         ratios.append(ours[-1] / loops[-1])
-    size = sum(shard["bytes"] for shard in made.manifest["shards"])
+    size = made.size
     writing = seconds_of(lambda: write_alone(folder, size))
     shutil.rmtree(folder)
     print(

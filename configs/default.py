@@ -188,8 +188,17 @@ def _data() -> ConfigDict:
     # Recordings are split in blocks of block_seconds (0 = whole sessions; blocks are to be shorter
     # than sessions), these shares for validation and test; frames nearer than gap_seconds to a
     # block of another split are used by none. car_racing records episodes for each instead.
+    # For cross-validation folds replaces the shares: blocks are dealt to so many folds in the order
+    # of time; fold is the test split, the next fold the validation split. folds = 0: shares.
     data.split = ConfigDict(
-        {"block_seconds": 0.0, "gap_seconds": 0.0, "validation": 0.1, "test": 0.1}
+        {
+            "block_seconds": 0.0,
+            "gap_seconds": 0.0,
+            "validation": 0.1,
+            "test": 0.1,
+            "folds": 0,
+            "fold": 0,
+        }
     )
     # A prepared dataset to use instead (the folder with manifest.json); "" = prepare one.
     data.prepared = ""

@@ -24,6 +24,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "data.split.gap_seconds": (0, 3600),
     "data.split.validation": (0, 1),
     "data.split.test": (0, 1),
+    "data.split.folds": (0, 1000),
     "data.episodes": (1, 5000),
     "data.validation_episodes": (0, 1000),
     "data.test_episodes": (0, 1000),
@@ -116,7 +117,8 @@ def check(config: Mapping[str, Any]) -> None:
             f"config.native={config['native']!r} is not known: one of {', '.join(_NATIVE)}"
         )
     _check_split(config["data"])
-    if config["eval_every"] and not config["data"]["prepared"]:
+    folds = config["data"]["split"]["folds"]
+    if config["eval_every"] and not config["data"]["prepared"] and not folds:
         simulated = config["data"]["source"] == _SIMULATOR
         field = "data.validation_episodes" if simulated else "data.split.validation"
         _need(config, field, "config.eval_every=0")
@@ -242,8 +244,24 @@ def _check_controls(heads: Mapping[str, Head]) -> None:
 
 
 def _check_split(data: Mapping[str, Any]) -> None:
+    folds, fold = data["split"]["folds"], data["split"]["fold"]
+    if folds in (1, 2):
+        raise UserError(
+            f"config.data.split.folds={folds} leaves nothing to train on: one fold is for the test"
+            " and one for validation, so at least 3 are needed; 0 splits by shares instead"
+        )
+    if not 0 <= fold < max(folds, 1):
+        raise UserError(
+            f"config.data.split.fold={fold} is not a fold: config.data.split.folds={folds} has"
+            f" folds {f'0 to {folds - 1}' if folds else 'switched off'}"
+        )
+    if folds and data["source"] == _SIMULATOR:
+        raise UserError(
+            f"config.data.split.folds={folds}: {_SIMULATOR} records episodes for each split, so"
+            " there is nothing to deal to folds. Set config.data.split.folds=0"
+        )
     shares = data["split"]["validation"] + data["split"]["test"]
-    if shares >= 1:
+    if not folds and shares >= 1:
         raise UserError(
             f"config.data.split.validation and config.data.split.test are {shares:g} together:"
             " nothing is left to train on, so lower them"

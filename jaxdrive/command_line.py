@@ -23,7 +23,11 @@ from ml_collections import ConfigDict, config_flags
 from jaxdrive import checks, durations, logs
 from jaxdrive.errors import UsageError
 
-VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare")
+VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare", "datasets")
+# Those that find the configuration of a run in its workdir, where none is named.
+_OF_A_RUN = ("evaluate", "drive", "inspect", "datasets")
+# The configuration of those that are not about one run, where nothing else is named.
+_DEFAULT_CONFIG = Path(__file__).parents[1] / "configs" / "default.py"
 _SPLITS = ("train", "validation", "test")
 # By simulator, the flags that only driving in it takes.
 _SIMULATORS = {
@@ -35,6 +39,8 @@ _ONLY_FOR = {
     "step": ("evaluate", "drive"),
     "split": ("evaluate",),
     "batch": ("inspect",),
+    "verify": ("inspect",),
+    **dict.fromkeys(("delete", "unused", "yes"), ("datasets",)),
     "workdirs": ("compare",),
     "profile": ("train",),
     "simulator": ("drive",),
@@ -48,7 +54,8 @@ class Command:
     Attributes:
       verb: One of `VERBS`.
       config: The configuration with its overrides; empty for `compare`.
-      workdir: The run's folder; None for `prepare`, and for `inspect` where none is named.
+      workdir: The run's folder; None for `prepare`, and for `inspect` and `datasets` where none is
+        named.
       flags: The other flags, by name.
       text: The command as typed.
     """
@@ -81,6 +88,13 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
     batch_help = "inspect: position of the batch to draw, instead of the dataset."
     flags.DEFINE_integer("batch", None, batch_help, 0, 2**31 - 1, **define)
+    verify_help = "inspect: compare all bytes of the dataset with its checksums, and no more."
+    flags.DEFINE_boolean("verify", False, verify_help, **define)
+    delete_help = "datasets: names of folders to delete, e.g. A,B; asks first."
+    flags.DEFINE_multi_string("delete", [], delete_help, **define)
+    unused_help = "datasets: delete what no run and no dataset uses; asks first."
+    flags.DEFINE_boolean("unused", False, unused_help, **define)
+    flags.DEFINE_boolean("yes", False, "datasets: delete without asking.", **define)
     profile_help = "train: trace the updates from step A to step B, e.g. 20:40, to DIR/profile."
     flags.DEFINE_string("profile", None, profile_help, **define)
     flags.DEFINE_string("coordinator", None, "host:port of process 0.", **define)
@@ -118,7 +132,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         compared, workdir = _compared(given, rest[1:], workdir)
         others["workdirs"] = compared
         return Command(verb, {}, workdir, others, " ".join(["python", *argv]))
-    if workdir is None and verb not in ("prepare", "inspect"):
+    if workdir is None and verb not in ("prepare", "inspect", "datasets"):
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
     base = _find_config(verb, given["config"].value, workdir)
     _check_fields(base, rest)
@@ -184,6 +198,12 @@ def _check_flags(verb: str, given: flags.FlagValues) -> None:
                 f"--{name} is for {' and '.join(verbs)}; for {verb} see the fields of the"
                 " configuration (configs/default.py)"
             )
+    if given["verify"].value and given["batch"].present:
+        raise UsageError("--verify compares bytes and draws nothing: leave out --batch")
+    if given["delete"].present and given["unused"].value:
+        raise UsageError("--delete deletes what you name, --unused what nobody uses: give one")
+    if given["yes"].value and not (given["delete"].present or given["unused"].value):
+        raise UsageError("--yes answers what --delete and --unused ask: give one of them too")
     if given["step"].present and given["steps"].present:
         raise UsageError("--step drives with one checkpoint, --steps compares several: give one")
     for simulator, names in _SIMULATORS.items():
@@ -201,10 +221,12 @@ def _flag_help() -> str:
 
 
 def _find_config(verb: str, file: str | None, workdir: epath.Path | None) -> ConfigDict:
-    """The configuration that --config names, or that of the run in the workdir."""
+    """The configuration that --config names, that of the run in the workdir, or the default."""
     if file is not None:
         return _load_config(file)
-    if verb not in ("evaluate", "drive", "inspect") or workdir is None:
+    if verb == "datasets" and workdir is None:
+        return _load_config(str(_DEFAULT_CONFIG))
+    if verb not in _OF_A_RUN or workdir is None:
         raise UsageError(f"{verb} needs --config=FILE, e.g. --config=configs/quickstart.py")
     from jaxdrive import workdir as workdirs
 
@@ -286,6 +308,8 @@ def run(command: Command) -> int:
     """
     # Libraries log tracebacks of errors that they raise as well; ours tell those once.
     logging.set_verbosity(logging.FATAL)
+    if command.verb == "datasets":
+        return _datasets(command)
     import jax
 
     from jaxdrive import compilation_cache, processes
@@ -314,12 +338,30 @@ def run(command: Command) -> int:
     return 0
 
 
+def _datasets(command: Command) -> int:
+    """Carries out the verb that needs neither devices nor other processes."""
+    from jaxdrive import housekeeping, workdir
+
+    given = command.flags
+    names = [name for text in given["delete"] for name in text.split(",")]
+    logs.to_console(quiet=False)
+    with workdir.plain_system_errors():
+        checks.check(command.config)
+        folder = Path(command.config["data"]["dir"])
+        housekeeping.datasets(folder, delete=names, unused=given["unused"], yes=given["yes"])
+    return 0
+
+
 def _dispatch(command: Command) -> None:
+    from jaxdrive import housekeeping
     from jaxdrive import run as verbs
 
     config, workdir, given = command.config, command.workdir, command.flags
     if command.verb == "prepare":
         verbs.prepare(config)
+        return
+    if given["verify"]:
+        housekeeping.verify(config["data"])
         return
     if command.verb == "inspect":
         verbs.inspect(config, workdir, batch=given["batch"])

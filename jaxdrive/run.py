@@ -19,9 +19,8 @@ from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import check_names, check_values
 from jaxdrive.data.nearness import leak, nearest_training
-from jaxdrive.data.prepare import fingerprint, fit_shape, label_names, remedy
+from jaxdrive.data.prepare import fingerprints, fit_shape, label_names, remedy
 from jaxdrive.data.prepare import prepare as prepare_dataset
-from jaxdrive.data.split import SPLITS
 from jaxdrive.driving import closed_loop
 from jaxdrive.driving.policy import load_policy
 from jaxdrive.errors import UserError
@@ -30,6 +29,7 @@ from jaxdrive.evaluation import compare as comparison
 from jaxdrive.evaluation import inspect as inspection
 from jaxdrive.evaluation.architecture import architecture_png
 from jaxdrive.evaluation.report import write_report
+from jaxdrive.housekeeping import record_use
 from jaxdrive.logs import logger
 from jaxdrive.models import overview
 from jaxdrive.models.weights import describe
@@ -80,11 +80,12 @@ def train(
     make_step(durations.resolve(config, 1000.0), network)
     where = f"config.data.source={config['data']['source']!r}"
     check_names(config, network.heads, label_names(config["data"]), where=where)
-    data_fingerprint = fingerprint(config["data"])
-    last, changes = _going_on(config, workdir, data_fingerprint)
+    names = fingerprints(config["data"])
+    last, changes = _going_on(config, workdir, names)
     initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
+    record_use(dataset, workdir)
     leaks = _leak(config, dataset)
     if leaks:
         logger.warning("Held-out numbers will flatter: %s", leaks)
@@ -107,7 +108,7 @@ def train(
         meta = {
             "config": config,
             "versions": workdirs.versions(),
-            "dataset_fingerprint": data_fingerprint,
+            "dataset_fingerprint": names[0],
         }
         with workdirs.timed(workdir, "train"):
             stopped = start.train(
@@ -136,7 +137,7 @@ def _leak(config: Config, dataset: Dataset) -> str:
 
 
 def _going_on(
-    config: Config, workdir: epath.Path, data_fingerprint: str
+    config: Config, workdir: epath.Path, data_fingerprints: Sequence[str]
 ) -> tuple[int, dict[str, tuple[Any, Any]]]:
     """The step that a run in `workdir` has reached, 0 for a new one, and what has changed since."""
     if not (workdir / checkpoint.FOLDER).exists():
@@ -146,7 +147,7 @@ def _going_on(
         last = manager.latest_step() or 0
     if meta is None:
         return last, {}
-    return last, workdirs.check_same_run(workdir, config, data_fingerprint, meta)
+    return last, workdirs.check_same_run(workdir, config, data_fingerprints, meta)
 
 
 def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset, step: int) -> None:
@@ -338,7 +339,7 @@ def _chosen_step(workdir: epath.Path, step: int | None) -> int:
 
 def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: str) -> None:
     """Writes what the report says of data and network."""
-    dataset, network = trainer.examples.dataset, trainer.network
+    network = trainer.network
     if jax.process_index() == 0:
         planned = balance_report(config, trainer.examples, trainer.plans)
         workdirs.write_json(workdir / BALANCE_FILE, planned)
@@ -351,12 +352,6 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
         durations=durations.durations_of(config),
         samples_per_epoch=len(trainer.drawn_ids),
         parameters=int(parameter_overview.count_parameters(network.template.params)),
-        dataset={
-            "path": str(dataset.path),
-            "fingerprint": dataset.manifest["fingerprint"],
-            "frames": {split: len(dataset.ids(split)) for split in SPLITS},
-            "bytes": sum(shard["bytes"] for shard in dataset.manifest["shards"]),
-        },
     )
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -56,6 +56,8 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "model.dropout": 0.0,
     "data.frames_per_second": 20.0,
     "data.resize": "stretch",
+    "data.split.folds": 0,
+    "data.split.fold": 0,
     "data.tfds": {
         "image": "image",
         "labels": {"steering": "steering", "throttle": "", "brake": "", "speed": ""},
@@ -94,6 +96,23 @@ def read_json(path: epath.Path) -> Any:
         ) from error
 
 
+def dataset_of(workdir: epath.Path) -> str | None:
+    """The fingerprint of the dataset that a run has.
+
+    Returns:
+      "" where there is no run that has one; None where nobody can tell, since the workdir cannot be
+      reached or read.
+    """
+    try:
+        run = json.loads((workdir / RUN_FILE).read_text())
+        return str(run.get("dataset", {}).get("fingerprint", ""))
+    except (FileNotFoundError, NotADirectoryError):
+        return ""
+    # Libraries of buckets raise errors of their own.
+    except Exception:
+        return None
+
+
 def read_config(workdir: epath.Path) -> dict[str, Any]:
     """The configuration of the run in `workdir`, with the fields that came later.
 
@@ -128,14 +147,17 @@ def with_later_fields(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_same_run(
-    workdir: epath.Path, config: Mapping[str, Any], fingerprint: str, meta: Mapping[str, Any]
+    workdir: epath.Path,
+    config: Mapping[str, Any],
+    fingerprints: Sequence[str],
+    meta: Mapping[str, Any],
 ) -> dict[str, tuple[Any, Any]]:
     """Looks whether a run can go on with `config`.
 
     Args:
       workdir: Of the run, for messages.
       config: What is asked for now.
-      fingerprint: Of the dataset that is asked for.
+      fingerprints: All names of the dataset that is asked for, the one to use first.
       meta: What the newest checkpoint says: "config" and "dataset_fingerprint".
 
     Returns:
@@ -158,9 +180,9 @@ def check_same_run(
         for name, values in changes.items()
         if any(name == field or name.startswith(f"{field}.") for field in _FIXED)
     }
-    if meta["dataset_fingerprint"] != fingerprint:
+    if meta["dataset_fingerprint"] not in fingerprints:
         of_data = {name: v for name, v in changes.items() if name.startswith("data.")}
-        fixed |= of_data or fixed or {"dataset": (meta["dataset_fingerprint"], fingerprint)}
+        fixed |= of_data or fixed or {"dataset": (meta["dataset_fingerprint"], fingerprints[0])}
     if "dataset" in fixed:
         folder = f"{now['data.dir']}/{meta['dataset_fingerprint']}"
         raise UserError(

@@ -14,7 +14,7 @@ FILES = sorted([*ROOT.glob("jaxdrive/**/*.py"), *ROOT.glob("configs/*.py"), ROOT
 STOREYS = [
     {"launch"},
     {"command_line"},
-    {"run"},
+    {"run", "housekeeping"},
     {"evaluation"},
     {"driving"},
     {"training"},
@@ -39,7 +39,15 @@ BESIDE = {
     "version": set(),
     "simulators": {"simulators"},
 }
-ABOVE_WORKDIR = {"launch", "command_line", "run", "evaluation", "driving", "training"}
+ABOVE_WORKDIR = {
+    "launch",
+    "command_line",
+    "run",
+    "housekeeping",
+    "evaluation",
+    "driving",
+    "training",
+}
 ABOVE_SIMULATORS = {"driving", "data.sources"}
 
 DISK = {"etils", "glob", "io", "mmap", "os", "pathlib", "shutil", "sys", "tempfile"}

@@ -61,6 +61,9 @@ def test_the_shipped_configurations_pass():
         ("data.split.gap_seconds", float("inf")),
         ("data.split.validation", 1.5),
         ("data.split.test", 0.95),
+        ("data.split.folds", 2),
+        ("data.split.folds", -1),
+        ("data.split.fold", 1),
         ("data.on_bad", "ignore"),
         ("loader.threads", 0),
         ("optim.warmup_steps", -1),
@@ -145,6 +148,14 @@ def test_a_recording_needs_held_out_blocks_and_no_episodes_nor_tracks():
     split = config["data"]["split"] | {"validation": 0.0}
     with pytest.raises(UserError, match=r"data\.split\.validation=0 .* config\.eval_every=0"):
         check(config | {"data": config["data"] | {"split": split}})
+    folds = split | {"folds": 5}
+    check(config | {"data": config["data"] | {"split": folds | {"fold": 4}}})
+    for fold in (-1, 5):
+        with pytest.raises(UserError, match=r"fold=-?\d is not a fold: .*folds=5 has folds 0 to 4"):
+            check(config | {"data": config["data"] | {"split": folds | {"fold": fold}}})
+    driven = quickstart.get_config().to_dict()
+    with pytest.raises(UserError, match=r"folds=5: car_racing records episodes for each split"):
+        check(driven | {"data": driven["data"] | {"split": folds}})
     with pytest.raises(UserError, match=r"data\.source='udacity' has no simulator .*tracks=0"):
         check(config | {"drive": {"tracks": 3}})
     with pytest.raises(UserError, match=r"data\.source='udacity' has no simulator"):

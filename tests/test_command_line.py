@@ -81,6 +81,21 @@ def test_without_a_run_there_is_no_configuration_to_use(parse, tmp_path):
         parse("drive", f"--workdir={tmp_path}")
 
 
+def test_datasets_are_those_of_a_configuration_of_a_run_or_of_the_default(
+    parse, workdir, monkeypatch
+):
+    monkeypatch.chdir(workdir)
+    command = parse("datasets", "--delete=a,b", "--delete=c")
+    assert command.config["data"]["dir"] == str(workdir / "datasets")
+    assert (command.workdir, command.flags["delete"]) == (None, ["a,b", "c"])
+    assert parse("datasets", "--config.data.dir=/x").config["data"]["dir"] == "/x"
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["dir"] = "/of/the/run"
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert parse("datasets", f"--workdir={workdir}").config["data"]["dir"] == "/of/the/run"
+    assert parse("datasets", QUICKSTART).config["num_steps"] == quickstart.get_config().num_steps
+
+
 def test_weights_to_start_from_are_found_from_where_the_command_was_given(
     parse, tmp_path, monkeypatch
 ):
@@ -245,6 +260,10 @@ def test_help_lists_every_flag(parse, capsys, words):
     text = capsys.readouterr().out
     assert text.startswith("what the verbs do\n")
     for flag in (
+        "delete",
+        "unused",
+        "yes",
+        "verify",
         "workdir",
         "step",
         "steps",
@@ -289,6 +308,11 @@ def test_launch_leaves_with_one_line_and_code_two():
         (["drive", "--workdir=w", "--profile=0:5"], "--profile is for train; for drive see"),
         (["train", "--workdir=w", "--batch=3"], "--batch is for inspect; for train see the fields"),
         (["drive", "--workdir=w", "--split=test"], "--split is for evaluate"),
+        (["train", "--workdir=w", "--verify"], "--verify is for inspect; for train see the fields"),
+        (["prepare", "--delete=a"], "--delete is for datasets; for prepare see the fields"),
+        (["inspect", "--verify", "--batch=0"], "draws nothing: leave out --batch"),
+        (["datasets", "--delete=a", "--unused"], "what nobody uses: give one"),
+        (["datasets", "--yes"], "--yes answers what --delete and --unused ask: give one of them"),
         (["drive", "--workdir=w", "--step=1", "--steps=1,2"], "give one"),
     ],
 )

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from configs import quickstart
-from jaxdrive import command_line, compilation_cache, processes
+from jaxdrive import command_line, compilation_cache, housekeeping, processes
 from jaxdrive import run as verbs
 from jaxdrive import workdir as workdirs
 from jaxdrive.errors import UsageError, UserError
@@ -69,6 +69,26 @@ def called(monkeypatch, tmp_path) -> list:
 def test_verbs_are_called_with_their_flags(parse, called, words, call):
     assert command_line.run(parse(*words, QUICKSTART)) == 0
     assert called == [call]
+
+
+def test_bytes_are_compared_in_place_of_drawing(parse, called, monkeypatch):
+    monkeypatch.setattr(housekeeping, "verify", lambda data: called.append(("verify", data)))
+    command_line.run(command := parse("inspect", "--verify", QUICKSTART))
+    assert called == [("verify", command.config["data"])]
+
+
+def test_datasets_are_listed_without_devices_or_other_processes(parse, called, monkeypatch):
+    monkeypatch.setattr(processes, "join", lambda _: pytest.fail("joined"))
+    monkeypatch.setattr(compilation_cache, "set_up", lambda *_, **__: pytest.fail("set up"))
+    monkeypatch.setattr(housekeeping, "datasets", lambda *a, **named: called.append((*a, named)))
+    command_line.run(parse("datasets", "--config.data.dir=/d", "--delete=a,b", "--delete=c"))
+    command_line.run(parse("datasets", "--config.data.dir=/d", "--unused", "--yes"))
+    assert called == [
+        (Path("/d"), {"delete": ["a", "b", "c"], "unused": False, "yes": False}),
+        (Path("/d"), {"delete": [], "unused": True, "yes": True}),
+    ]
+    with pytest.raises(UserError, match=r"config\.data\.dir=gs://b/d: .* local folder"):
+        command_line.run(parse("datasets", "--config.data.dir=gs://b/d"))
 
 
 def test_compiled_programs_are_kept_beside_the_datasets_of_a_command(parse, called, monkeypatch):

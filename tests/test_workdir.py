@@ -55,16 +55,18 @@ def changed(**fields) -> dict:
 
 def test_the_same_configuration_goes_on_without_a_word(workdir, caplog):
     caplog.set_level(logging.INFO, logger="jaxdrive")
-    workdirs.check_same_run(workdir, CONFIG, "data-1", META)
+    workdirs.check_same_run(workdir, CONFIG, ["data-1"], META)
     assert not caplog.records
 
 
 def test_a_run_from_before_a_field_was_there_goes_on(workdir):
     older = copy.deepcopy(META)
     del older["config"]["model"]["dropout"]
-    workdirs.check_same_run(workdir, CONFIG, "data-1", older)
+    workdirs.check_same_run(workdir, CONFIG, ["data-1"], older)
+    # An older jaxdrive had another name for the same frames.
+    workdirs.check_same_run(workdir, CONFIG, ["data-3", "data-1"], older)
     with pytest.raises(UserError, match=r"model\.dropout: 0\.0 there, 0\.5 now"):
-        workdirs.check_same_run(workdir, changed(model__dropout=0.5), "data-1", older)
+        workdirs.check_same_run(workdir, changed(model__dropout=0.5), ["data-1"], older)
     workdirs.write_config(workdir, older["config"])
     assert workdirs.read_config(workdir)["model"] == CONFIG["model"] | {"channels": [16, 32]}
     workdirs.write_config(workdir, changed(model__dropout=0.5))
@@ -74,7 +76,7 @@ def test_a_run_from_before_a_field_was_there_goes_on(workdir):
 def test_settings_that_may_change_are_told(workdir, caplog):
     caplog.set_level(logging.INFO, logger="jaxdrive")
     new = changed(num_steps=200, optim__learning_rate=0.01, data__dir="elsewhere")
-    changes = workdirs.check_same_run(workdir, new, "data-1", META)
+    changes = workdirs.check_same_run(workdir, new, ["data-1"], META)
     lines = workdirs.record_changes(workdir, 100, changes)
     assert lines == [record.getMessage() for record in caplog.records]
     assert "Changed at step 100: config.num_steps: 100 -> 200" in lines
@@ -90,7 +92,7 @@ def test_settings_that_may_change_are_told(workdir, caplog):
 
 def test_another_compilation_cache_is_no_change_of_a_run(workdir):
     new = changed(compilation_cache="elsewhere", num_steps=200)
-    assert workdirs.check_same_run(workdir, new, "data-1", META) == {"num_steps": (100, 200)}
+    assert workdirs.check_same_run(workdir, new, ["data-1"], META) == {"num_steps": (100, 200)}
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_another_compilation_cache_is_no_change_of_a_run(workdir):
 def test_another_network_needs_another_workdir(workdir, field, value):
     new = changed(**{field: value, "num_steps": 7})
     with pytest.raises(UserError) as caught:
-        workdirs.check_same_run(workdir, new, "data-1", META)
+        workdirs.check_same_run(workdir, new, ["data-1"], META)
     text = str(caught.value)
     assert text.startswith(f"{workdir} holds a run of another network or other data:\n")
     assert f"  {field.replace('__', '.')}" in text
@@ -122,11 +124,11 @@ def test_another_network_needs_another_workdir(workdir, field, value):
 
 def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
     with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
-        workdirs.check_same_run(workdir, changed(data__episodes=30), "data-2", META)
+        workdirs.check_same_run(workdir, changed(data__episodes=30), ["data-2"], META)
     # Nothing changed in the configuration, but what is found under its path.
     for same in (CONFIG, changed(num_steps=7)):
         with pytest.raises(UserError, match=r"of other data: .*\.prepared=\S+/data-1; else"):
-            workdirs.check_same_run(workdir, same, "data-2", META)
+            workdirs.check_same_run(workdir, same, ["data-2"], META)
 
 
 def test_the_configuration_is_kept_as_it_is(workdir):
@@ -150,9 +152,9 @@ def test_a_run_from_before_later_fields_has_them_switched_off(workdir):
     known = json.loads(json.dumps(workdirs.read_config(workdir)))
     assert known == json.loads(json.dumps(now))
     meta = {"config": json.loads(json.dumps(old)), "dataset_fingerprint": "data-1"}
-    assert workdirs.check_same_run(workdir, now, "data-1", meta) == {}
+    assert workdirs.check_same_run(workdir, now, ["data-1"], meta) == {}
     now["augment"]["shadow"]["probability"] = 0.5
-    changes = workdirs.check_same_run(workdir, now | {"views": "fourteen"}, "data-1", meta)
+    changes = workdirs.check_same_run(workdir, now | {"views": "fourteen"}, ["data-1"], meta)
     assert changes == {
         "augment.shadow.probability": (0.0, 0.5),
         "views": ("none", "fourteen"),

@@ -11,10 +11,14 @@ import numpy as np
 
 from benchmarks.peer_workers.loader_files import IDS, IMAGES, LABELS, OURS
 from configs import udacity
-from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import Dataset, ImageReader, open_dataset
+from jaxdrive.data import dataset as datasets
+from jaxdrive.data import store_writer
+from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.split import SplitRule
+from jaxdrive.data.store import open_store, store_folder, store_key
+from jaxdrive.data.table import build_labels
 from jaxdrive.heads import heads_from_config, targets
 from jaxdrive.training.parts import plans_of
 
@@ -68,13 +72,16 @@ def write(folder: Path, *, records: int, batches: int) -> None:
 
 def write_dataset(folder: Path, records: int) -> Dataset:
     """A prepared dataset of random images, by the functions of `launch.py prepare`."""
-    folder.mkdir()
     settings = config()
     fit = Fit(crop_top=0, crop_bottom=0, height=settings.data.height, width=settings.data.width)
-    session = Session("random", "train", [lambda: frames(records)])
-    parts.write_part(folder, 0, 0, session, fit, rule=_RULE, on_bad="fail")
-    about = {"fingerprint": "random", "source": "random"}
-    shards.assemble(folder, sessions=[session], fit=fit, about=about)
+    session = Session("random", "train", [lambda: frames(records)], images="random")
+    images = store_folder(folder.parent, store_key(session, fit))
+    store_writer.write_part(store_writer.begin(images), 0, session, fit)
+    store_writer.finish(images, session, fit)
+    stores = [open_store(images)]
+    labels = build_labels([session], stores, _RULE, on_bad="fail")
+    about = {"fingerprint": "random", "source": "random", "fit": vars(fit)}
+    datasets.write_dataset(folder, [session], stores, labels, about)
     return open_dataset(folder)
 
 

@@ -1,18 +1,19 @@
 """Rows of a recording that no frame can be made of: they end the work, or are counted and listed.
 
-A reader yields what it cannot read as a BadRow; labels that no recording can have are found here,
-for every source alike. Nothing is left out without being told: frames and bad rows add up to what
-was recorded.
+Readers say what they cannot read; labels that no recording can have are found here, for every
+source alike. Frames and bad rows add up to what was recorded.
 """
 
 import collections
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from jaxdrive.data.frames import BadRow, Frame, Session
+from jaxdrive.data.frames import LABEL, BadRow, Session
 from jaxdrive.errors import UserError
 
 NO_NUMBER = "label is no number"
@@ -32,40 +33,70 @@ class BadRowError(Exception):
         self.reason, self.detail = reason, detail
 
 
-def sift(session: Session, found: list[BadRow], *, on_bad: str) -> Iterator[Frame]:
-    """The usable frames of a session, in its order.
+def refuse_bad(session: Session, rows: pa.Table) -> None:
+    """Refuses a session with a bad row.
 
     Args:
-      session: What to read.
-      found: Receives the bad rows.
-      on_bad: "skip" goes on after a bad row, "fail" does not.
+      session: For the message.
+      rows: Its rows, see `with_label_faults`.
 
     Raises:
-      UserError: A row is bad and `on_bad` is "fail".
+      UserError: A row has a "reason".
     """
-    for item in session.read():
-        bad = item if isinstance(item, BadRow) else _bad_label(item)
-        if bad is None:
-            assert isinstance(item, Frame)
-            yield item
-        elif on_bad == "fail":
-            raise UserError(
-                f"{_place(session)}{_told(bad)}. Mend or remove that row, or leave out what is bad"
-                " with --config.data.on_bad=skip"
-            )
-        else:
-            found.append(bad)
+    bad = rows.filter(rows["reason"].is_valid()).slice(0, 1).to_pylist()
+    if bad:
+        raise UserError(
+            f"{_place(session)}{_told(_bad_row(bad[0]))}. Mend or remove that row, or leave out"
+            " what is bad with --config.data.on_bad=skip"
+        )
 
 
-def _bad_label(frame: Frame) -> BadRow | None:
-    for name, value in frame.labels.items():
-        low, high = _RANGES.get(name, (-_LARGEST, _LARGEST))
-        if not math.isfinite(value):
-            return BadRow(frame.origin, NO_NUMBER, f"{name} is {value}")
-        if not low <= value <= high:
-            detail = f"{name} is {value}, outside {low:g} to {high:g}"
-            return BadRow(frame.origin, OUT_OF_RANGE, detail)
-    return None
+def with_label_faults(rows: pa.Table) -> pa.Table:
+    """Rows with a reason and a detail also where a label is one that no recording can have.
+
+    Args:
+      rows: Columns as `frames.entries_table` gives them; others stay as they are.
+    """
+    good = rows["reason"].is_null().to_numpy()
+    faults: dict[int, tuple[str, str]] = {}
+    for name in (column for column in rows.column_names if column.startswith(LABEL)):
+        values = rows[name].to_numpy()
+        low, high = _RANGES.get(name.removeprefix(LABEL), (-_LARGEST, _LARGEST))
+        wrong = good & ~((low <= values) & (values <= high))
+        for row in np.flatnonzero(wrong).tolist():
+            faults.setdefault(row, _fault(name.removeprefix(LABEL), float(values[row])))
+    if not faults:
+        return rows
+    mask = np.zeros(rows.num_rows, bool)
+    mask[list(faults)] = True
+    texts = zip(*(faults[row] for row in sorted(faults)), strict=True)
+    for name, new in zip(("reason", "detail"), texts, strict=True):
+        rows = replaced(rows, name, mask, pa.array(new, pa.string()))
+    return rows
+
+
+def replaced(rows: pa.Table, name: str, mask: np.ndarray, values: pa.Array) -> pa.Table:
+    """Rows with other values of a column where a mask is true: one value for each such row."""
+    column = rows[name].combine_chunks()
+    new = pc.replace_with_mask(column, pa.array(mask), values)
+    return rows.set_column(rows.column_names.index(name), name, new)
+
+
+def bad_rows_of(rows: pa.Table) -> list[BadRow]:
+    """The bad rows among rows, in order."""
+    return [_bad_row(row) for row in rows.filter(rows["reason"].is_valid()).to_pylist()]
+
+
+def _bad_row(row: Mapping[str, Any]) -> BadRow:
+    return BadRow(row["origin"], row["reason"], row["detail"])
+
+
+def _fault(name: str, value: float) -> tuple[str, str]:
+    """Why a label is one that no recording can have."""
+    if not math.isfinite(value):
+        return NO_NUMBER, f"{name} is {value}"
+    low, high = _RANGES.get(name, (-_LARGEST, _LARGEST))
+    return OUT_OF_RANGE, f"{name} is {value}, outside {low:g} to {high:g}"
 
 
 def nothing_left(sessions: Sequence[Session], bad: Mapping[str, Any]) -> str:

@@ -1,41 +1,67 @@
-"""Opens a prepared dataset and reads it: labels from the table, pictures by record id.
+"""A dataset: a label table, and a manifest that names the stores of its images.
 
-Everything that a damaged, truncated or foreign folder can do to a reader is caught when it is
-opened, by comparing the files with the manifest. Writing stands in `shards.py`.
+The folder of a dataset holds `labels.parquet`, a row for each frame; `manifest.json`; and for
+people `rows.csv`, the recordings' own rows with what became of them. Its stores are folders beside
+it, which it shares with other datasets. Opening a dataset compares its files with its manifest, so
+that damage is found before it is used. `prepare.py` makes datasets.
 """
 
-import collections
 import dataclasses
+import functools
+import hashlib
 import json
-import threading
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
-from array_record.python.array_record_module import ArrayRecordReader
 
-from jaxdrive.data.frames import DRIVING_CAMERA
-from jaxdrive.data.parts import file_hash
-from jaxdrive.data.record import image_bytes
-from jaxdrive.data.shards import MANIFEST, READER_OPTIONS, SCHEMA_VERSION, TABLE
+from jaxdrive.data import bad_rows, usage
+from jaxdrive.data.frames import DRIVING_CAMERA, LABEL, Session
 from jaxdrive.data.split import GAP, SPLITS
+from jaxdrive.data.store import (
+    IMAGE,
+    Array,
+    DamageError,
+    Store,
+    check_shards,
+    checksum,
+    fault,
+    open_store,
+    read_index,
+    read_store,
+    remedy,
+    shard_of,
+    verify,
+)
+from jaxdrive.data.table import Labels, label_names, split_counts, unique, used_rows
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable, derive
 
+SCHEMA_VERSION = 4
+# Datasets that were their own store: shards without record ids beside the table.
+OLD_SCHEMA_VERSION = 3
+MANIFEST = "manifest.json"
+TABLE = "labels.parquet"
+ROWS = "rows.csv"
+INCOMPLETE = ".incomplete"
+
 _TEXTS = ("split", "camera", "session", "origin")
-# Shards that a thread keeps open: systems allow a process about a thousand files.
-_OPEN_READERS = 64
 
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """A prepared dataset. Record ids are rows of the table and positions in the shards: 0 to N-1.
+    """A prepared dataset. Record ids are rows of its table, 0 to N-1.
 
     Attributes:
       path: Its folder.
       manifest: What `manifest.json` says.
+      stores: Where its images are.
+      places: Of every record, its place among the records of all stores together, int64 [N].
       labels: By label name, float32 [N], as recorded; derived ones beside them.
       splits: The split's name of every record, or `split.GAP`, [N].
       cameras: The camera that saw every record, [N].
@@ -46,6 +72,8 @@ class Dataset:
 
     path: Path
     manifest: Mapping[str, Any]
+    stores: Sequence[Store]
+    places: np.ndarray
     labels: Mapping[str, np.ndarray]
     splits: np.ndarray
     cameras: np.ndarray
@@ -55,9 +83,19 @@ class Dataset:
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(height, width, channels) of every picture."""
+        """(height, width, channels) of every image."""
         height, width, channels = self.manifest["image_shape"]
         return height, width, channels
+
+    @property
+    def arrays(self) -> Mapping[str, Array]:
+        """By name, what every record holds."""
+        return next((store.arrays for store in self.stores if store.arrays), {})
+
+    @property
+    def size(self) -> int:
+        """Bytes of its stores, which other datasets may use too."""
+        return sum(store.size for store in self.stores)
 
     def ids(self, split: str) -> np.ndarray:
         """The records of one split, int32, ascending."""
@@ -71,56 +109,142 @@ class Dataset:
         return ", ".join(parts + [f"{bad:,} bad rows left out"] * bool(bad))
 
     def driving_ids(self, split: str) -> np.ndarray:
-        """Those of them that the camera in the middle saw, which is the one that drives.
+        """Those of a split that the middle camera saw, which is the one that drives.
 
-        What is measured is measured on these: the labels of other cameras are corrected by guess.
+        Scores are measured on these: the labels of other cameras are corrected by guess.
         """
         return np.flatnonzero((self.splits == split) & (self.cameras == DRIVING_CAMERA)).astype(
             np.int32
         )
 
 
-def open_dataset(path: Path) -> Dataset:
-    """Opens a prepared dataset after comparing its files with its manifest.
+@dataclasses.dataclass(frozen=True)
+class Verified:
+    """What comparing all bytes with their checksums found.
+
+    Attributes:
+      shards: How many were compared.
+      unchecked: How many have no checksum.
+      size: Bytes of those that were compared.
+      faults: A message for the user about each damaged store and the table; empty where all is
+        well.
+    """
+
+    shards: int
+    unchecked: int
+    size: int
+    faults: Sequence[str]
+
+
+def write_dataset(
+    folder: Path,
+    sessions: Sequence[Session],
+    stores: Sequence[Store],
+    labels: Labels,
+    about: Mapping[str, Any],
+) -> None:
+    """Writes a dataset, in place of one of the same name.
+
+    Args:
+      folder: Of the dataset; its stores are beside it.
+      sessions: In order.
+      stores: By session, its store.
+      labels: What `table.build_labels` made of these.
+      about: What the manifest says first: fingerprint, source, settings, fit.
 
     Raises:
-      UserError: There is none, it was written by another schema, or a file is missing or damaged.
+      UserError: There is not one usable frame.
     """
-    if not (path / MANIFEST).exists():
-        raise UserError(f"{path} holds no prepared dataset: there is no {MANIFEST} in it")
-    remedy = f"delete the folder {path} and run `prepare` again to write it anew"
-    try:
-        manifest = json.loads((path / MANIFEST).read_text())
-    except ValueError as error:
-        raise UserError(
-            f"damaged dataset: {path / MANIFEST} is no JSON ({error}): {remedy}"
-        ) from error
-    found = manifest.get("schema_version")
-    if found != SCHEMA_VERSION:
-        raise UserError(
-            f"the dataset in {path} has schema version {found}, this jaxdrive reads version"
-            f" {SCHEMA_VERSION}: {remedy}"
-        )
-    for shard in manifest["shards"]:
-        file = path / shard["file"]
-        size = file.stat().st_size if file.exists() else None
-        if size != shard["bytes"]:
-            state = "is missing" if size is None else f"has {size} bytes"
-            raise UserError(
-                f"damaged dataset: {file} {state}, its manifest says {shard['bytes']} bytes:"
-                f" {remedy}"
+    bad = bad_rows.report(labels.bad)
+    if not labels.table.num_rows:
+        raise UserError(bad_rows.nothing_left(sessions, bad))
+    partial = folder.with_name(folder.name + INCOMPLETE)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    pq.write_table(labels.table, partial / TABLE)
+    rows = [session.rows for session in sessions if session.rows is not None]
+    if rows:
+        told = used_rows(pa.concat_tables(rows), labels.table, labels.bad)
+        pa.csv.write_csv(told, partial / ROWS)
+    height, width = about["fit"]["height"], about["fit"]["width"]
+    manifest = {
+        "schema_version": SCHEMA_VERSION,
+        **about,
+        "image_shape": [height, width, 3],
+        "labels": label_names(labels.table),
+        "sessions": [
+            {
+                "name": session.name,
+                "start": session.start,
+                "records": records,
+                "bad_rows": count,
+                "store": store.path.name,
+            }
+            for session, store, records, count in zip(
+                sessions, stores, labels.records, labels.bad_counts, strict=True
             )
-    file = path / TABLE
-    if not file.exists() or file_hash(file) != manifest["table"]["sha256"]:
-        state = "is not what its manifest says" if file.exists() else "is missing"
-        raise UserError(f"damaged dataset: {file} {state}: {remedy}")
-    table = pq.read_table(file)
-    labels = {name: table[f"label/{name}"].to_numpy() for name in manifest["labels"]}
+        ],
+        "frames": split_counts(labels.table, (*SPLITS, GAP)),
+        "bad_rows": bad,
+        "stores": [
+            {"folder": store.path.name, "nonce": store.nonce.hex()} for store in unique(stores)
+        ],
+        "table": {
+            "file": TABLE,
+            "rows": labels.table.num_rows,
+            "xxh3_128": checksum(partial / TABLE),
+        },
+    }
+    (partial / MANIFEST).write_text(json.dumps(manifest, indent=1))
+    if folder.exists():
+        usage.keep_notes(folder, partial)
+        shutil.rmtree(folder)
+    partial.rename(folder)
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a dataset of a schema that this jaxdrive reads.
+
+    Raises:
+      UserError: There is none, it is damaged, or of another schema.
+    """
+    file = path / MANIFEST
+    if not file.exists():
+        raise UserError(f"{path} holds no prepared dataset: there is no {MANIFEST} in it")
+    try:
+        manifest = json.loads(file.read_text())
+        found = manifest.get("schema_version")
+    except (ValueError, AttributeError) as error:
+        raise DamageError(
+            f"damaged dataset: {file} is no JSON of a dataset ({error}): {_remedy(path)}"
+        ) from error
+    if found not in (SCHEMA_VERSION, OLD_SCHEMA_VERSION):
+        raise UserError(
+            f"the dataset in {path} has schema version {found}, this jaxdrive reads versions"
+            f" {OLD_SCHEMA_VERSION} and {SCHEMA_VERSION}: {_remedy(path)}"
+        )
+    return manifest
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Opens a prepared dataset after comparing its files, and those of its stores, with manifests.
+
+    Raises:
+      UserError: There is none, it was written by another schema, or a file is missing, damaged, or
+        that of another dataset.
+    """
+    manifest = read_manifest(path)
+    old = manifest["schema_version"] == OLD_SCHEMA_VERSION
+    stores = open_stores(path, manifest)
+    table = _table(path, manifest)
+    labels = {name: table[f"{LABEL}{name}"].to_numpy() for name in manifest["labels"]}
     labels |= {name: derive(name, labels) for name in derivable(labels)}
-    texts = {name: np.asarray(table[name].to_pylist()) for name in _TEXTS}
+    texts = {name: _texts(table[name]) for name in _TEXTS}
     return Dataset(
         path=path,
         manifest=manifest,
+        stores=stores,
+        places=np.arange(table.num_rows) if old else _places(table, stores),
         labels=labels,
         splits=texts["split"],
         cameras=texts["camera"],
@@ -130,49 +254,112 @@ def open_dataset(path: Path) -> Dataset:
     )
 
 
-class ImageReader:
-    """Reads pictures by record id. Safe to share between threads.
+def open_stores(path: Path, manifest: Mapping[str, Any]) -> list[Store]:
+    """Opens the stores of a dataset, as `open_dataset` does."""
+    return [opened() for opened in _openers(path, manifest, check=True)]
 
-    Each thread keeps its own file handles, since a shard's reader has one position in its file.
+
+def verify_dataset(path: Path) -> Verified:
+    """Compares all bytes of shards, indexes and label table with their checksums.
+
+    Raises:
+      UserError: There is no dataset, or it was written by another version of jaxdrive.
     """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._files = [dataset.path / shard["file"] for shard in dataset.manifest["shards"]]
-        lengths = [shard["records"] for shard in dataset.manifest["shards"]]
-        self._starts = np.concatenate([[0], np.cumsum(lengths)])
-        self._shape = dataset.image_shape
-        self._local = threading.local()
-
-    def read(self, ids: np.ndarray) -> np.ndarray:
-        """The pictures of `ids` (int [n]) in that order: uint8 [n, H, W, 3].
-
-        Raises:
-          UserError: A record is damaged.
-        """
-        images = np.empty((len(ids), *self._shape), np.uint8)
-        shards = np.searchsorted(self._starts, ids, side="right") - 1
-        for shard in np.unique(shards):
-            rows = np.flatnonzero(shards == shard)
-            records = self._records(int(shard), (ids[rows] - self._starts[shard]).tolist())
-            for row, record in zip(rows, records, strict=True):
-                images[row] = np.frombuffer(image_bytes(record), np.uint8).reshape(self._shape)
-        return images
-
-    def _records(self, shard: int, positions: Sequence[int]) -> Sequence[bytes]:
-        readers = self._local.__dict__.setdefault("readers", collections.OrderedDict())
+    manifest = read_manifest(path)
+    stores, faults = [], []
+    for opened in _openers(path, manifest, check=False):
         try:
-            if shard not in readers:
-                if len(readers) == _OPEN_READERS:
-                    readers.popitem(last=False)[1].close()
-                readers[shard] = ArrayRecordReader(
-                    str(self._files[shard]), READER_OPTIONS, file_reader_buffer_size=32768
-                )
-            readers.move_to_end(shard)
-            return readers[shard].read(positions)
-        except (RuntimeError, ValueError, IndexError) as error:
-            folder = self._files[shard].parent
-            raise UserError(
-                f"damaged dataset: {self._files[shard]} cannot be read at records {positions}"
-                f" ({error}): where it is not the disk's fault, delete the folder {folder} and run"
-                " `prepare` again"
-            ) from error
+            stores.append(store := opened())
+            if store.nonce:
+                read_index(store)
+        except DamageError as error:
+            faults.append(str(error))
+    shards = [(store, shard) for store in stores for shard in store.shards]
+    unchecked = [(store, shard) for store, shard in shards if not shard.checksum]
+    damaged: dict[Path, list[str]] = {}
+    for store, shard in (*verify(stores), *unchecked):
+        found = fault(store, shard) or (shard.checksum and "has other bytes than were written")
+        if found:
+            damaged.setdefault(store.path, []).append(f"{shard.path} {found}")
+    faults += [_told(path, store, damaged[store.path]) for store in stores if store.path in damaged]
+    try:
+        _table(path, manifest)
+    except DamageError as error:
+        faults.append(str(error))
+    return Verified(
+        shards=len(shards) - len(unchecked),
+        unchecked=len(unchecked),
+        size=sum(shard.size for _, shard in shards if shard.checksum),
+        faults=faults,
+    )
+
+
+def _told(path: Path, store: Store, damaged: Sequence[str]) -> str:
+    """The message about a store with damaged shards."""
+    mend = remedy(store.path) if store.nonce else _remedy(path)
+    first = f"damaged dataset: {len(damaged)} of {len(store.shards)} shards in {store.path}"
+    return "\n  ".join([first, *damaged]) + f"\nTo mend it, {mend}"
+
+
+def _openers(path: Path, manifest: Mapping[str, Any], *, check: bool) -> list[Callable[[], Store]]:
+    """For each store of a dataset, what opens it; with `check`, after looking at its shards."""
+    if manifest["schema_version"] == OLD_SCHEMA_VERSION:
+        return [functools.partial(_own_store, path, manifest, check=check)]
+    return [
+        functools.partial(_named_store, path, entry, check=check) for entry in manifest["stores"]
+    ]
+
+
+def _named_store(path: Path, entry: Mapping[str, str], *, check: bool) -> Store:
+    folder = path.parent / entry["folder"]
+    if not folder.exists():
+        raise DamageError(
+            f"images of the dataset {path} are missing: they belong in {folder}, beside it. Copy"
+            " them there, or run `prepare` again, which reads them from the recording"
+        )
+    store = open_store(folder) if check else read_store(folder)
+    if store.nonce.hex() != entry["nonce"]:
+        raise DamageError(
+            f"damaged dataset: the images in {store.path} were read again after {path} was"
+            f" made, so its table may not fit them: {_remedy(path)}"
+        )
+    return store
+
+
+def _own_store(path: Path, manifest: Mapping[str, Any], *, check: bool) -> Store:
+    """The store that a dataset of the old schema is itself."""
+    arrays = {IMAGE: Array(tuple(manifest["image_shape"]), "uint8")}
+    shards = [shard_of(path, entry) for entry in manifest["shards"]]
+    store = Store(path, b"", arrays, shards, manifest)
+    if check:
+        check_shards(store, _remedy(path))
+    return store
+
+
+def _places(table: pa.Table, stores: Sequence[Store]) -> np.ndarray:
+    starts = np.cumsum([0, *(store.records for store in stores)])
+    return starts[table["store"].to_numpy()] + table["record"].to_numpy()
+
+
+def _table(path: Path, manifest: Mapping[str, Any]) -> pa.Table:
+    """The label table, if it is what the manifest says."""
+    file, about = path / TABLE, manifest["table"]
+    if not file.exists():
+        raise DamageError(f"damaged dataset: {file} is missing: {_remedy(path)}")
+    if "sha256" in about:
+        same = hashlib.sha256(file.read_bytes()).hexdigest() == about["sha256"]
+    else:
+        same = checksum(file) == about["xxh3_128"]
+    if not same:
+        raise DamageError(f"damaged dataset: {file} is not what its manifest says: {_remedy(path)}")
+    return pq.read_table(file)
+
+
+def _texts(column: pa.ChunkedArray) -> np.ndarray:
+    """A column of texts, many of which are the same, as an array of strings."""
+    coded = column.combine_chunks().dictionary_encode()
+    return np.asarray(coded.dictionary.to_pylist(), str)[coded.indices.to_numpy()]
+
+
+def _remedy(path: Path) -> str:
+    return f"delete the folder {path} and run `prepare` again to write it again"

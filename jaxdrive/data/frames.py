@@ -1,14 +1,15 @@
-"""Frame: the one record that every reader of recordings yields; and how its picture is fitted.
+"""What readers of recordings yield, and how an image is fitted to the network.
 
-What no frame can be made of is yielded as a BadRow in its place. Readers stand in `sources/`;
-writing frames to disk is left to `shards.py`, what becomes of bad rows to `bad_rows.py`. Driving
-fits its pictures with the same function, so that the network meets the pixels that it was trained
-on.
+Readers are in `sources/`. A recording with a log (a simulator's CSV, a car's catalog) gives its
+`entries`, which are read without its images. Where only the images tell (an expert that drives, a
+TFDS dataset), readers yield whole frames. Driving fits its images with the same function, so that
+the network meets the pixels that it was trained on.
 """
 
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,8 +17,27 @@ import pyarrow as pa
 
 from jaxdrive.errors import UserError
 
-# The camera whose pictures the network gets at the wheel.
+# The camera whose images the network gets when it drives.
 DRIVING_CAMERA = "center"
+# Prefix of the columns that hold labels.
+LABEL = "label/"
+
+
+class Entry(NamedTuple):
+    """What a recording says of one moment beside its image.
+
+    Attributes:
+      labels: By name, as recorded: steering [-1, 1] (negative is left), throttle [0, 1], brake
+        [0, 1], speed in the recording's own unit.
+      time: Seconds since the session's start.
+      camera: "center" (also where there is one camera only), "left" or "right".
+      origin: File and row, or simulator and seed, for messages.
+    """
+
+    labels: Mapping[str, float]
+    time: float
+    camera: str
+    origin: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,11 +46,10 @@ class Frame:
 
     Attributes:
       image: uint8 [H, W, 3], RGB.
-      labels: By name, as recorded: steering [-1, 1] (negative is left), throttle [0, 1], brake
-        [0, 1], speed in the recording's own unit.
-      time: Seconds since the session's start.
-      camera: Which camera saw it: "center" (where there is one only, too), "left" or "right".
-      origin: File and row, or simulator and seed, for messages.
+      labels: As an entry's, like what follows.
+      time: Seconds.
+      camera: Which one.
+      origin: For messages.
     """
 
     image: np.ndarray
@@ -56,6 +75,17 @@ class BadRow:
 
 
 @dataclasses.dataclass(frozen=True)
+class BadImage:
+    """An image that cannot be used; `reason` and `detail` are those of its `BadRow`."""
+
+    reason: str
+    detail: str
+
+
+Reader = Callable[[], Iterator[Frame | BadRow | np.ndarray | BadImage]]
+
+
+@dataclasses.dataclass(frozen=True)
 class Session:
     """One recording from its start to its end.
 
@@ -63,33 +93,84 @@ class Session:
       name: Unique within its source.
       split: "train", "validation" or "test" where the source decides it (a simulator records each
         for its purpose); None leaves it to `split.py`.
-      pieces: Its parts in order, which several processes read at once. Each yields frames, and a
-        bad row in place of every frame that there should be. Picklable.
+      pieces: Its parts in order, which several processes read at once. Picklable. With `entries`, a
+        piece yields the images (uint8 [H, W, 3]) of its share of the good entries, in order, and a
+        BadImage for each that cannot be used; without, frames and bad rows.
+      images: What decides its images and their order, as text: their names and sizes, the reader's
+        version. Sessions of equal `images` share stored images.
+      entries: A row for every frame that there should be, see `entries_table`; None where only
+        reading the images tells.
       place: Where it is kept, for messages; "" where its name says all.
       start: When it began, in seconds on a clock that all sessions of its source share; None where
         nothing tells.
-      content: What decides its frames beside the fit and the split, as text: a session that an
-        earlier dataset holds is not read again. "" = unknown.
-      rows: What was recorded, row by row as it was found, for people; None where there are no rows.
-        Its column "origin" is what the origins of a row's frames and bad rows begin with, before
-        ", CAMERA".
+      rows: The recording's own rows, as found, for people; None where there are no rows. Its
+        column "origin" is what the origins of a row's frames begin with, before ", CAMERA".
     """
 
     name: str
     split: str | None
-    pieces: Sequence[Callable[[], Iterator[Frame | BadRow]]]
+    pieces: Sequence[Reader]
+    images: str
+    entries: pa.Table | None = None
     place: str = ""
     start: float | None = None
-    content: str = ""
     rows: pa.Table | None = None
 
     def piece(self, index: int) -> "Session":
         """The session with one of its pieces, for the process that reads it."""
-        return dataclasses.replace(self, pieces=[self.pieces[index]], rows=None)
+        return dataclasses.replace(self, pieces=[self.pieces[index]], rows=None, entries=None)
 
     def read(self) -> Iterator[Frame | BadRow]:
-        """Everything that its pieces yield, in order."""
-        return itertools.chain.from_iterable(piece() for piece in self.pieces)
+        """All frames in order, and a bad row for each that cannot be made."""
+        items = itertools.chain.from_iterable(piece() for piece in self.pieces)
+        if self.entries is None:
+            return items  # type: ignore[return-value]
+        return _with_entries(self.entries, items)
+
+
+def entries_table(entries: Sequence[Entry | BadRow], labels: Sequence[str]) -> pa.Table:
+    """Entries as a table.
+
+    Args:
+      entries: In order.
+      labels: Names of the labels of every frame.
+
+    Returns:
+      Columns "origin", "camera", "time" (float64), "label/NAME" (float64), "reason" and "detail",
+      which are null where the entry is good. A bad entry has nothing but origin, reason and detail.
+    """
+    bad = [entry if isinstance(entry, BadRow) else None for entry in entries]
+    good = [entry if isinstance(entry, Entry) else None for entry in entries]
+    columns = {
+        "origin": pa.array([entry.origin for entry in entries], pa.string()),
+        "camera": pa.array([entry and entry.camera for entry in good], pa.string()),
+        "time": pa.array([entry and entry.time for entry in good], pa.float64()),
+        "reason": pa.array([entry and entry.reason for entry in bad], pa.string()),
+        "detail": pa.array([entry and entry.detail for entry in bad], pa.string()),
+    }
+    for name in labels:
+        values = [entry and entry.labels[name] for entry in good]
+        columns[f"{LABEL}{name}"] = pa.array(values, pa.float64())
+    return pa.table(columns)
+
+
+def _with_entries(
+    entries: pa.Table, images: Iterator[Frame | BadRow | np.ndarray | BadImage]
+) -> Iterator[Frame | BadRow]:
+    """Frames of entries and the images of those that are good."""
+    for row in entries.to_pylist():
+        if row["reason"] is not None:
+            yield BadRow(row["origin"], row["reason"], row["detail"])
+            continue
+        image = next(images)
+        if isinstance(image, BadImage):
+            yield BadRow(row["origin"], image.reason, image.detail)
+            continue
+        assert isinstance(image, np.ndarray)
+        labels = {
+            name.removeprefix(LABEL): value for name, value in row.items() if name.startswith(LABEL)
+        }
+        yield Frame(image, labels, row["time"], row["camera"], row["origin"])
 
 
 RESIZES = ("stretch", "pad", "crop")

@@ -13,7 +13,8 @@ import grain
 import numpy as np
 
 from jaxdrive.data.balance import Plan
-from jaxdrive.data.dataset import Dataset, ImageReader
+from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.views import records_of, transforms_of
 from jaxdrive.heads import Head, targets
 

@@ -1,87 +1,102 @@
-"""One record of a shard: a tf.train.Example with a picture and labels, as TFDS writes and reads it.
+"""One record of a shard: a tf.train.Example of arrays, as TFDS writes and reads it.
 
-Nothing is parsed or built for a frame, which takes ten times as long as copying its bytes: of a
-record that is read only the lengths of its fields are looked at, and one that is written differs
-from the others of its dataset in the values alone.
-Wire format: https://protobuf.dev/programming-guides/encoding/.
+All records of a store hold arrays of the same names and sizes, so their values are at the same
+places. A record is written and read by copying values: building or parsing a message takes ten
+times as long. Wire format: https://protobuf.dev/programming-guides/encoding/.
 """
 
 import functools
-import struct
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-_IMAGE = "image"
-# Of a message Feature, the field with a list of bytes, and that with a list of floats.
-_BYTES, _FLOATS = 1, 2
+
+class Layout(NamedTuple):
+    """Where values are in the records of a store.
+
+    Attributes:
+      names: Of the arrays, in the order of their values.
+      slices: By name, the bytes of the value.
+      between: The bytes before the first value, between values, and after the last one.
+    """
+
+    names: tuple[str, ...]
+    slices: Mapping[str, slice]
+    between: tuple[bytes, ...]
 
 
-class _Layout(NamedTuple):
-    """The bytes of a record before the picture's and after them, and where in those labels are."""
-
-    head: bytes
-    tail: bytes
-    labels: Mapping[str, int]
-
-
-def write_record(image: np.ndarray, labels: Mapping[str, float]) -> bytes:
-    """A frame as bytes, which are the same for the same frame.
+@functools.cache
+def layout_of(sizes: tuple[tuple[str, int], ...]) -> Layout:
+    """The layout of records that are written here.
 
     Args:
-      image: uint8 [H, W, 3].
-      labels: By name; written as float32.
+      sizes: The name of every array and its number of bytes.
     """
-    layout = _layout(image.nbytes, tuple(labels))
-    tail = bytearray(layout.tail)
-    for name, value in labels.items():
-        struct.pack_into("<f", tail, layout.labels[name], value)
-    return b"".join((layout.head, np.ascontiguousarray(image).data, tail))
+    example = load_messages().Example()
+    for name, size in sizes:
+        example.features.feature[name].bytes_list.value.append(bytes(size))
+    # Deterministic: without it the features come in another order each time.
+    return find_layout(example.SerializeToString(deterministic=True))
 
 
-def image_bytes(record: bytes) -> memoryview:
-    """The picture in a record.
+def find_layout(record: bytes) -> Layout:
+    """The layout of a record, whoever wrote it; features that hold no bytes are left out."""
+    slices = {name: place for name, place in _values(record) if place is not None}
+    names = tuple(sorted(slices, key=lambda name: slices[name].start))
+    ends = [0, *(slices[name].stop for name in names)]
+    starts = [*(slices[name].start for name in names), len(record)]
+    between = tuple(record[end:start] for end, start in zip(ends, starts, strict=True))
+    return Layout(names, slices, between)
+
+
+def write_record(arrays: Mapping[str, np.ndarray | bytes]) -> bytes:
+    """Arrays as the bytes of a record: the same bytes for the same arrays.
+
+    Args:
+      arrays: By name, of any shape and dtype, in C order.
+    """
+    views = {
+        name: memoryview(value) if isinstance(value, bytes) else np.ascontiguousarray(value).data
+        for name, value in arrays.items()
+    }
+    layout = layout_of(tuple((name, view.nbytes) for name, view in views.items()))
+    pieces: list[Any] = [layout.between[0]]
+    for name, after in zip(layout.names, layout.between[1:], strict=True):
+        pieces += [views[name], after]
+    return b"".join(pieces)
+
+
+def array_bytes(record: bytes, name: str) -> memoryview:
+    """The bytes of an array in a record of unknown layout.
 
     Raises:
-      KeyError: The record has no such feature.
+      KeyError: The record has no array of that name.
     """
-    return memoryview(record)[_value(record, _IMAGE, _BYTES)]
+    for found, place in _values(record):
+        if found == name and place is not None:
+            return memoryview(record)[place]
+    raise KeyError(f"the record has no array named {name}")
 
 
 def load_messages() -> Any:
-    """The module of protocol buffers, with which all of TFDS is imported: so where it is needed."""
+    """The module of protocol buffers. It imports all of TFDS, so only where it is needed."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     return tf_example_pb2
 
 
-@functools.cache
-def _layout(image_size: int, labels: tuple[str, ...]) -> _Layout:
-    example = load_messages().Example()
-    features = example.features.feature
-    features[_IMAGE].bytes_list.value.append(bytes(image_size))
-    for name in labels:
-        features[f"labels/{name}"].float_list.value.append(0)
-    # By name: else features stand in another order each time, and so do the bytes of a dataset.
-    record = example.SerializeToString(deterministic=True)
-    image = _value(record, _IMAGE, _BYTES)
-    places = {name: _value(record, f"labels/{name}", _FLOATS).start - image.stop for name in labels}
-    return _Layout(record[: image.start], record[image.stop :], places)
+def _values(record: bytes) -> Iterator[tuple[str, slice | None]]:
+    """By name, where the bytes of every feature are; None for a feature of numbers.
 
-
-def _value(record: bytes, feature: str, kind: int) -> slice:
-    """Where the values of a feature are.
-
-    An Example holds Features, which hold (name, Feature) pairs in no fixed order; a Feature holds a
-    list of one kind, and that its values.
+    An Example holds Features, which hold (name, Feature) pairs in no fixed order. A Feature holds
+    a list of one kind, field 1 being bytes, and the list its values.
     """
-    name = feature.encode()
     (features,) = _fields(record, slice(0, len(record)), 1)
     for entry in _fields(record, features, 1):
-        if record[_first(record, entry, 1)] == name:
-            return _first(record, _first(record, _first(record, entry, 2), kind), 1)
-    raise KeyError(f"the record has no feature named {feature}")
+        name = record[_first(record, entry, 1)].decode()
+        values = next(_fields(record, _first(record, entry, 2), 1), None)
+        yield name, None if values is None else _first(record, values, 1)
 
 
 def _first(record: bytes, message: slice, number: int) -> slice:

@@ -14,6 +14,7 @@ from PIL import Image
 
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.inventory import PICTURES
 from jaxdrive.data.loader import Examples
 from jaxdrive.data.nearness import nearest_training, nearness_lines
 from jaxdrive.data.split import SPLITS
@@ -41,13 +42,13 @@ def folder_for(dataset: Dataset, workdir: epath.Path | None) -> epath.Path:
     """Where pictures go: into the workdir, or without one beside the dataset."""
     if workdir is not None:
         return workdir / "inspect"
-    return epath.Path(dataset.path.with_name(f"{dataset.path.name}-inspect"))
+    return epath.Path(dataset.path.with_name(f"{dataset.path.name}{PICTURES}"))
 
 
 def describe(dataset: Dataset) -> list[str]:
     """Lines of text: what the dataset holds and what was left out of it."""
     manifest = dataset.manifest
-    size = wording.size(sum(shard["bytes"] for shard in manifest["shards"]))
+    size = wording.size(dataset.size)
     height, width, _ = dataset.image_shape
     of = {split: dataset.splits == split for split in SPLITS}
     rows = {"frames": [mask.sum() for mask in of.values()]}

@@ -82,8 +82,8 @@ def _facts(dataset: Dataset) -> list[tuple[str, str]]:
         ("cameras", ", ".join(np.unique(dataset.cameras).tolist())),
         ("in the gaps between splits", f"{len(dataset.ids(GAP)):,}"),
         ("bad rows left out", f"{manifest['bad_rows']['count']:,}"),
-        ("on disk", wording.size(sum(shard["bytes"] for shard in manifest["shards"]))),
-        ("shards", f"{len(manifest['shards']):,}"),
+        ("on disk", wording.size(dataset.size)),
+        ("shards", f"{sum(len(store.shards) for store in dataset.stores):,}"),
         ("source", manifest["source"]),
         ("fingerprint", manifest["fingerprint"]),
     ]

@@ -10,6 +10,7 @@ from etils import epath
 
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import beyond_bins
+from jaxdrive.data.prepare import fingerprints
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import correlation
@@ -141,7 +142,7 @@ def remarks(
 def other_dataset(config: Mapping[str, Any], dataset: Dataset, trained_on: str | None) -> str:
     """What is said where a run was trained on another dataset; "" where that was asked for."""
     here = dataset.manifest["fingerprint"]
-    if trained_on in (None, here) or config["data"]["prepared"]:
+    if config["data"]["prepared"] or trained_on in (None, *fingerprints(config["data"])):
         return ""
     return (
         f"The run was trained on the dataset {trained_on}, this is {here}: recordings or settings"

@@ -97,6 +97,15 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def age(seconds: float) -> str:
+    """Seconds that have passed since something, in the largest unit: 5 minutes ago, 1 hour ago."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        count = int(seconds // length)
+        if count >= 1:
+            return f"{count:,} {unit}{'s' * (count > 1)} ago"
+    return "just now"
+
+
 def size(count: float) -> str:
     """Bytes in decimal units: 512 B, 1.5 GB."""
     for unit in ("B", "kB", "MB", "GB"):

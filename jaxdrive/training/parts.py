@@ -10,7 +10,8 @@ import optax
 
 from jaxdrive.data import balance
 from jaxdrive.data.balance_report import report
-from jaxdrive.data.dataset import Dataset, ImageReader
+from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.labels import check_names
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy

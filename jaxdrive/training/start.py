@@ -146,8 +146,7 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
     )
     if warning:
         logger.warning("%s", warning)
-    size = sum(shard["bytes"] for shard in dataset.manifest["shards"])
-    logger.info("Frames: %s (%.0f MB in %s)", dataset.counts(), size / 1e6, dataset.path)
+    logger.info("Frames: %s (%.0f MB in %s)", dataset.counts(), dataset.size / 1e6, dataset.path)
     logger.info(
         "Each step: %d heads x %d images, balance %s, views %s, supervise %s, %s, %s",
         len(trainer.plans),

@@ -9,12 +9,12 @@ import tiny
 from PIL import Image
 
 from configs import donkey as donkey_config
-from jaxdrive.data import shards
+from jaxdrive.data import dataset as datasets
 from jaxdrive.data.dataset import open_dataset
 from jaxdrive.data.frames import BadRow
 from jaxdrive.data.prepare import fingerprint, fit_of
 from jaxdrive.data.sources import donkey
-from jaxdrive.data.split import rule_of, split_of
+from jaxdrive.data.split import rule_of, splits_of
 from jaxdrive.errors import UserError
 from tests import tubs
 
@@ -37,12 +37,9 @@ def read_all(path, **changes):
 
 def write(folder, data):
     """What `prepare` does, in this process and without a lock."""
-    folder.mkdir()
     sessions = donkey.sessions(data, donkey.find(data))
-    fit, rule = fit_of(data), rule_of(data)
-    tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
-    about = {"fingerprint": fingerprint(data)}
-    shards.assemble(folder, sessions=sessions, fit=fit, about=about)
+    about = {"fit": fit_of(data), "rule": rule_of(data), "on_bad": data["on_bad"]}
+    tiny.write(folder, sessions, **about, fingerprint=fingerprint(data))
     return open_dataset(folder)
 
 
@@ -105,7 +102,8 @@ def test_deleting_records_moves_no_other_one_into_another_split(tmp_path, block_
         tubs.record(folder, COUNT, deleted=range(deleted))
         data = settings(folder, split=split)
         (session,) = donkey.sessions(data, donkey.find(data))
-        found.append([split_of(session, frame.time, rule_of(data)) for frame in session.read()])
+        times = np.array([frame.time for frame in session.read()])
+        found.append(splits_of([session], [times], rule_of(data))[0].tolist())
         assert session.start == tubs.START_MS / 1000
     assert all(splits == found[0][deleted:] for deleted, splits in enumerate(found))
 
@@ -175,7 +173,7 @@ def test_a_bad_record_is_listed_and_costs_nothing_else(tmp_path, damage):
     assert bad["reasons"] == {reason: 1}
     assert bad["list"][0]["origin"] == "catalog_0.catalog, row 3, center"
     assert detail in bad["list"][0]["detail"]
-    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
+    rows = pyarrow.csv.read_csv(dataset.path / datasets.ROWS).to_pylist()
     assert len(rows) == COUNT
     assert sum(row["deleted"] for row in rows) + len(dataset.times) + bad["count"] == COUNT
     assert rows[2]["left_out"] == f"center: {reason}"

@@ -7,7 +7,7 @@ import pytest
 import tiny
 
 from jaxdrive.data.balance import make_plans
-from jaxdrive.data.dataset import ImageReader
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.loader import Examples, Rows, frame_batches, train_batches
 
 BATCH = 12

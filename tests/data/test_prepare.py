@@ -1,4 +1,4 @@
-"""A dataset is made once and whole: however often it is asked for, interrupted or killed."""
+"""A dataset is made once and whole, however often it is asked for, interrupted or killed."""
 
 import json
 import os
@@ -12,13 +12,15 @@ import numpy as np
 import pytest
 
 import jaxdrive
-from jaxdrive.data import parts, shards
+from jaxdrive.data import dataset as datasets
 from jaxdrive.data import prepare as preparing
-from jaxdrive.data.dataset import ImageReader
+from jaxdrive.data import store_writer
+from jaxdrive.data.dataset import open_dataset
 from jaxdrive.data.frames import fit_image
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.prepare import fingerprint, prepare
 from jaxdrive.data.sources import car_racing
-from jaxdrive.data.split import rule_of
+from jaxdrive.data.store import store_folder, store_key
 from jaxdrive.errors import UserError
 
 # Prepares, or waits with its workers alive once the first session is written.
@@ -46,6 +48,7 @@ def settings(folder: Path, **changes):
     """config.data for three episodes of ten frames."""
     return {
         "source": "car_racing",
+        "path": "",
         "on_bad": "skip",
         "split": {"block_seconds": 0.0, "gap_seconds": 0.0, "validation": 0.1, "test": 0.1},
         "prepared": "",
@@ -77,22 +80,27 @@ def prepared(tmp_path_factory):
         return prepare(settings(tmp_path_factory.mktemp("datasets")))
 
 
-def write_parts(data, indices) -> Path:
-    """The folder that an interrupted `prepare` leaves when these sessions were written."""
-    partial = (Path(data["dir"]) / fingerprint(data)).with_suffix(".incomplete")
-    partial.mkdir()
+def write_parts(data, indices) -> list[Path]:
+    """The folders that an interrupted `prepare` leaves when these sessions were written."""
     sessions = car_racing.sessions(data, car_racing.find(data))
+    fit = preparing.fit_of(data)
+    partials = []
     for index in indices:
-        parts.write_part(
-            partial,
-            index,
-            0,
-            sessions[index],
-            preparing.fit_of(data),
-            rule=rule_of(data),
-            on_bad=data["on_bad"],
-        )
-    return partial
+        folder = store_folder(Path(data["dir"]), store_key(sessions[index], fit))
+        partials.append(store_writer.begin(folder))
+        store_writer.write_part(partials[-1], 0, sessions[index], fit)
+    return partials
+
+
+def same_frames(one, other) -> bool:
+    """Whether datasets hold the same frames, wherever their images are."""
+    texts = ("splits", "cameras", "sessions", "origins", "times")
+    everything = np.arange(len(one.times))
+    return (
+        all(getattr(one, name).tolist() == getattr(other, name).tolist() for name in texts)
+        and all((one.labels[name] == other.labels[name]).all() for name in one.labels)
+        and (ImageReader(one).read(everything) == ImageReader(other).read(everything)).all()
+    )
 
 
 def no_recording(*_, **__):
@@ -128,11 +136,12 @@ def test_frames_are_the_expert_s_and_fitted(prepared):
 
 
 def test_what_is_made_is_opened_without_recording_again(prepared, monkeypatch):
-    monkeypatch.setattr(preparing, "_write_sessions", no_recording)
-    before = {path.name: path.stat() for path in prepared.path.iterdir()}
+    monkeypatch.setattr(preparing, "_write_stores", no_recording)
+    files = [prepared.path, *(store.path for store in prepared.stores)]
+    before = {path: path.stat() for folder in files for path in folder.iterdir()}
     again = prepare(settings(prepared.path.parent))
     assert again.path == prepared.path
-    after = {path.name: path.stat() for path in prepared.path.iterdir()}
+    after = {path: path.stat() for folder in files for path in folder.iterdir()}
     assert before.keys() == after.keys()
     for name, stat in before.items():
         assert (after[name].st_ino, after[name].st_mtime_ns) == (stat.st_ino, stat.st_mtime_ns)
@@ -167,31 +176,33 @@ def test_settings_that_decide_the_frames_get_a_folder_of_their_own(change, share
 
 def test_parts_that_are_whole_are_kept(prepared, tmp_path):
     data = settings(tmp_path)
-    partial = write_parts(data, [1])
-    (partial / "part-00000-0000-000.array_record").write_bytes(b"cut off while it was written")
-    kept = (partial / "part-00001-0000-000.array_record").stat().st_ino
+    unfinished, whole = write_parts(data, [0, 1])
+    (unfinished / "part-0000.json").unlink()
+    (unfinished / "part-0000-000.array_record").write_bytes(b"cut off while it was written")
+    kept = (whole / "part-0000-000.array_record").stat().st_ino
     dataset = prepare(data)
-    assert dataset.manifest == prepared.manifest
-    assert (dataset.path / dataset.manifest["shards"][1]["file"]).stat().st_ino == kept
-    assert not partial.exists()
+    assert same_frames(dataset, prepared)
+    assert dataset.stores[1].shards[0].path.stat().st_ino == kept
+    assert not list(tmp_path.glob("*.incomplete"))
 
 
-def test_an_interrupted_joining_starts_clean(prepared, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("module", "name"), [(store_writer, "_write_tfds_metadata"), (datasets, "label_names")]
+)
+def test_an_interrupted_joining_starts_clean(prepared, tmp_path, monkeypatch, module, name):
     data = settings(tmp_path)
-    partial = write_parts(data, [0, 1, 2])
+    write_parts(data, [0, 1, 2])
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(shards.pq, "write_table", interrupt)
+        patch.setattr(module, name, interrupt)
         with pytest.raises(KeyboardInterrupt):
             prepare(data)
-    names = {path.name for path in partial.iterdir()}
-    assert "part-00000-0000.parquet" in names
-    assert "jaxdrive-frames.array_record-00000" in names
-    assert prepare(data).manifest == prepared.manifest
-    assert not partial.exists()
+    assert list(tmp_path.glob("*.incomplete"))
+    assert same_frames(prepare(data), prepared)
+    assert not list(tmp_path.glob("*.incomplete"))
 
 
 def start(data, mode: str, script: Path) -> subprocess.Popen:
@@ -216,9 +227,8 @@ def test_killed_then_asked_for_twice_at_once_it_is_made_once(prepared, tmp_path)
             process.kill()
         # A worker holds the other end of this pipe too: it ends only when all of them are gone.
         process.communicate(timeout=60)
-    partial = folder.with_suffix(".incomplete")
-    assert parts.note_file(partial, 0, 0).exists()
-    assert not (partial / shards.MANIFEST).exists()
+    (store,) = tmp_path.glob("images-*[!e]")
+    assert (store / "store.json").exists()
     assert not folder.exists()
 
     processes = [start(data, "go", tmp_path / "script.py") for _ in range(2)]
@@ -226,14 +236,14 @@ def test_killed_then_asked_for_twice_at_once_it_is_made_once(prepared, tmp_path)
     assert [process.returncode for process in processes] == [0, 0]
     made, opened = sorted(texts, key=len, reverse=True)
     assert "Preparing 3 sessions" in made
-    assert "Going on: " in made
-    assert opened.startswith("Another process prepares")
-    assert json.loads((folder / shards.MANIFEST).read_text()) == prepared.manifest
-    assert not partial.exists()
+    assert "The images of 1 session are stored already" in made
+    assert opened.startswith("Another process is at work on the datasets in")
+    assert same_frames(open_dataset(folder), prepared)
+    assert not list(tmp_path.glob("*.incomplete"))
 
 
 def test_a_full_disk_is_said_before_recording(tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "_write_sessions", no_recording)
+    monkeypatch.setattr(preparing, "_write_stores", no_recording)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1_200_000))
     with pytest.raises(
         UserError, match=rf"no space left .* in {tmp_path}: 1 MB are free"
@@ -253,12 +263,12 @@ def test_a_named_dataset_is_opened_and_nothing_is_made(prepared, tmp_path):
 
 
 def test_settings_that_cannot_be_prepared_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "_write_sessions", no_recording)
+    monkeypatch.setattr(preparing, "_write_stores", no_recording)
     with pytest.raises(UserError, match=r"config\.data\.source='cows' is not known: one of car_r"):
         prepare(settings(tmp_path, source="cows"))
     with pytest.raises(UserError, match=r"no recording to train on: raise config\.data\.episodes"):
         prepare(settings(tmp_path, episodes=0))
-    assert [path.suffix for path in tmp_path.iterdir()] in ([], [".lock"])
+    assert [path.name for path in tmp_path.iterdir()] in ([], [".prepare.lock"])
 
 
 def test_a_crop_that_leaves_nothing_is_refused_by_the_worker_too(tmp_path):

@@ -7,30 +7,39 @@ from hypothesis import given
 from hypothesis.extra import numpy as arrays
 from tensorflow_datasets.proto import tf_example_pb2
 
-from jaxdrive.data.record import image_bytes, write_record
+from jaxdrive.data.record import array_bytes, find_layout, write_record
 
-_SHAPES = st.tuples(st.integers(1, 40), st.integers(1, 40), st.just(3))
-
-
-@given(
-    image=arrays.arrays(np.uint8, _SHAPES),
-    labels=st.dictionaries(st.text(min_size=1, max_size=200), st.floats(width=32), max_size=5),
-    flipped=st.booleans(),
+_SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, max_side=40)
+_ARRAYS = st.one_of(
+    arrays.arrays(np.uint8, _SHAPES),
+    arrays.arrays(np.float16, _SHAPES),
+    st.binary(max_size=300),
 )
-def test_a_record_is_what_protocol_buffers_write(image, labels, flipped):
+
+
+def bytes_of(value) -> bytes:
+    return value if isinstance(value, bytes) else value.tobytes()
+
+
+_NAMES = st.text(min_size=1, max_size=200)
+
+
+@given(st.dictionaries(_NAMES, _ARRAYS, min_size=1, max_size=5), st.booleans())
+def test_a_record_is_what_protocol_buffers_write(held, flipped):
     if flipped:
-        image = image[:, ::-1]
+        held = {name: value[..., ::-1] if np.ndim(value) else value for name, value in held.items()}
     example = tf_example_pb2.Example()
-    features = example.features.feature
-    features["image"].bytes_list.value.append(image.tobytes())
-    for name, value in labels.items():
-        features[f"labels/{name}"].float_list.value.append(value)
-    record = write_record(image, labels)
+    for name, value in held.items():
+        example.features.feature[name].bytes_list.value.append(bytes_of(value))
+    record = write_record(held)
     assert record == example.SerializeToString(deterministic=True)
-    assert bytes(image_bytes(record)) == image.tobytes()
+    assert find_layout(record).slices.keys() == held.keys()
+    for name, value in held.items():
+        assert bytes(array_bytes(record, name)) == bytes_of(value)
+        assert record[find_layout(record).slices[name]] == bytes_of(value)
 
 
-def test_image_bytes_are_found_at_any_place_and_size():
+def test_arrays_are_found_at_any_place_and_size_beside_numbers():
     one, large = tf_example_pb2.Example(), tf_example_pb2.Example()
     one.features.feature["labels/speed"].float_list.value.append(3.0)
     one.features.feature["images"].bytes_list.value.append(b"another")
@@ -42,6 +51,9 @@ def test_image_bytes_are_found_at_any_place_and_size():
         varint = bytes([length & 0x7F | 0x80, length >> 7 & 0x7F | 0x80, length >> 14])
         record = b"\n" + varint + features
         assert len(tf_example_pb2.Example.FromString(record).features.feature) == 3
-        assert bytes(image_bytes(record)) == bytes(range(256)) * 300
-    with pytest.raises(KeyError, match="no feature named image"):
-        image_bytes(one.SerializeToString())
+        assert bytes(array_bytes(record, "image")) == bytes(range(256)) * 300
+        assert find_layout(record).slices.keys() == {"image", "images"}
+    with pytest.raises(KeyError, match="no array named image"):
+        array_bytes(one.SerializeToString(), "image")
+    with pytest.raises(KeyError, match="no array named labels/speed"):
+        array_bytes(one.SerializeToString(), "labels/speed")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from configs import default
-from jaxdrive.data.dataset import ImageReader
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.prepare import label_names, prepare
 from jaxdrive.data.sources import tfds_dataset
 from jaxdrive.errors import UserError

@@ -11,9 +11,9 @@ import tiny
 from PIL import Image
 
 from configs import udacity as udacity_config
-from jaxdrive.data import shards
-from jaxdrive.data.dataset import ImageReader, open_dataset
+from jaxdrive.data.dataset import open_dataset
 from jaxdrive.data.frames import BadRow, Frame
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.prepare import fingerprint, fit_of
 from jaxdrive.data.sources import pictures, udacity
 from jaxdrive.data.split import rule_of
@@ -253,12 +253,9 @@ DAMAGE = {
 
 def write(folder: Path, data: dict) -> Path:
     """What `prepare` does, in this process and without a lock."""
-    folder.mkdir()
     sessions = udacity.sessions(data, udacity.find(data))
-    fit, rule = fit_of(data), rule_of(data)
-    tiny.write_parts(folder, sessions, fit=fit, rule=rule, on_bad=data["on_bad"])
-    about = {"fingerprint": fingerprint(data)}
-    shards.assemble(folder, sessions=sessions, fit=fit, about=about)
+    about = {"fit": fit_of(data), "rule": rule_of(data), "on_bad": data["on_bad"]}
+    tiny.write(folder, sessions, **about, fingerprint=fingerprint(data))
     return folder
 
 
@@ -318,8 +315,10 @@ def test_a_mended_recording_is_read_anew_and_a_moved_one_is_not(recording, tmp_p
     assert fingerprint_of(shutil.copytree(recording, tmp_path / "moved")) == first
     assert fingerprint_of(recording, on_bad="fail") != first
     split = settings(recording)["split"]
-    for name in split:
+    for name in ("block_seconds", "gap_seconds", "validation", "test"):
         assert fingerprint_of(recording, split=split | {name: 0.15}) != first
+    folds = [split | {"folds": folds, "fold": fold} for folds in (4, 5) for fold in (0, 1)]
+    assert len({first, *(fingerprint_of(recording, split=split) for split in folds)}) == 5
     found = {first}
     for do in (
         lambda: edit(recording, 0, "brake", "0.5"),

@@ -7,11 +7,13 @@ import numpy as np
 import pyarrow.csv
 from test_udacity import DAMAGE, ORIGINS, ROWS, change_log, image, recorded, settings, write
 
-from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import ImageReader, open_dataset
-from jaxdrive.data.prepare import fingerprint, fit_of, prepare
+from jaxdrive.data import dataset as datasets
+from jaxdrive.data import store_writer
+from jaxdrive.data.dataset import open_dataset
+from jaxdrive.data.image_reader import ImageReader
+from jaxdrive.data.prepare import fit_of, prepare
 from jaxdrive.data.sources import udacity
-from jaxdrive.data.split import rule_of
+from jaxdrive.data.store import store_folder, store_key
 from tests import recordings
 from tests.recordings import CAMERAS, image_name, record, write_log
 
@@ -33,7 +35,7 @@ def test_frames_and_bad_rows_of_all_sessions_add_up(tmp_path, monkeypatch):
     assert sum(dataset.manifest["frames"].values()) == len(dataset.times)
     assert not set(dataset.origins) & {row["origin"] for row in bad["list"]}
     assert not list(dataset.path.glob("part-*"))
-    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
+    rows = pyarrow.csv.read_csv(dataset.path / datasets.ROWS).to_pylist()
     assert len(rows) == ROWS * len(DAMAGE)
     assert sum(row["frames"] for row in rows) == len(dataset.times)
     told = {row["origin"]: row["left_out"] for row in rows if row["left_out"]}
@@ -72,7 +74,7 @@ def test_a_tree_with_every_fault_is_prepared_and_its_counts_add_up(tmp_path):
         for camera in CAMERAS
     } <= listed
     assert bad["count"] + len(dataset.times) == 3 * (4 * 150)
-    rows = pyarrow.csv.read_csv(dataset.path / shards.ROWS).to_pylist()
+    rows = pyarrow.csv.read_csv(dataset.path / datasets.ROWS).to_pylist()
     assert len(rows) == 4 * 150
     assert sum(row["frames"] for row in rows) == len(dataset.times)
     assert sum(3 - row["frames"] for row in rows) == bad["count"]
@@ -125,19 +127,48 @@ def test_a_run_that_is_added_is_read_alone_and_moves_no_frame(tmp_path):
     assert first.manifest == open_dataset(first.path).manifest
 
 
-def test_a_session_of_which_a_shard_is_damaged_is_read_again(tmp_path):
+def test_another_split_or_label_reads_no_image(tmp_path, caplog):
+    log = record(tmp_path / "run", 60)
+    data = settings(tmp_path / "run", dir=str(tmp_path / "datasets"))
+    first = prepare(data)
+    kept = [shard.path.stat() for store in first.stores for shard in store.shards]
+    images = ImageReader(first).read(np.arange(180))
+    # An image that is read again would be found damaged. The first one tells the size of all.
+    for file in (tmp_path / "run" / "IMG").iterdir():
+        if file != image(tmp_path / "run", "center", 0):
+            file.write_bytes(bytes(file.stat().st_size))
+    folds = [data["split"] | {"block_seconds": 0.5, "folds": 3, "fold": fold} for fold in range(3)]
+    others = [prepare(data | {"split": split}) for split in folds]
+    changed = [[*row[:3], "0.125", *row[4:]] for row in log]
+    write_log(tmp_path / "run", changed)
+    others.append(prepare(data))
+    assert others[-1].labels["steering"].tolist() == [0.125] * 180
+    assert len({dataset.path for dataset in [first, *others]}) == 5
+    for dataset in others:
+        assert not dataset.manifest["bad_rows"]["count"]
+        assert [store.path for store in dataset.stores] == [store.path for store in first.stores]
+        np.testing.assert_array_equal(ImageReader(dataset).read(np.arange(180)), images)
+    assert [shard.path.stat() for store in first.stores for shard in store.shards] == kept
+    assert len(list((tmp_path / "datasets").glob("images-*"))) == 1
+
+
+def test_a_damaged_store_is_read_again(tmp_path, caplog):
     record(tmp_path / "runs" / "monday", 20)
     data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"))
     first = prepare(data)
-    pictures = ImageReader(first).read(np.arange(60))
-    shard = first.path / first.manifest["shards"][0]["file"]
-    content = bytearray(shard.read_bytes())
-    content[len(content) // 2] ^= 1
-    shard.write_bytes(content)
+    images = ImageReader(first).read(np.arange(60))
+    (shard,) = first.stores[0].shards
+    content = bytearray(shard.path.read_bytes())
+    content[content.index(images[30].tobytes())] ^= 1
+    shard.path.write_bytes(content)
     record(tmp_path / "runs" / "friday", 20, first=100)
     grown = prepare(data)
+    assert f"The images in {shard.path.parent} are read again: {shard.path}" in caplog.text
     monday = np.flatnonzero(grown.sessions == "monday")
-    np.testing.assert_array_equal(ImageReader(grown).read(monday), pictures)
+    np.testing.assert_array_equal(ImageReader(grown).read(monday), images)
+    # The table of the first dataset is made again when that one is asked for.
+    shutil.rmtree(tmp_path / "runs" / "friday")
+    np.testing.assert_array_equal(ImageReader(prepare(data)).read(np.arange(60)), images)
 
 
 def test_a_copy_that_comes_before_the_original_moves_no_frame(tmp_path):
@@ -174,22 +205,16 @@ def test_a_size_is_the_recording_s_not_the_session_s(recorded, tmp_path):
     assert set(dataset.sessions) == {"a"}
 
 
-def test_what_an_interrupted_attempt_left_of_a_held_session_does_not_come_twice(tmp_path):
-    record(tmp_path / "runs" / "monday", 600)
-    data = settings(tmp_path / "runs", dir=str(tmp_path / "datasets"))
-    first = prepare(data)
-    record(tmp_path / "runs" / "friday", 4, first=1000)
-    partial = (tmp_path / "datasets" / fingerprint(data)).with_suffix(".incomplete")
-    partial.mkdir()
-    monday = udacity.sessions(data, udacity.find(data))[1]
-    assert len(monday.pieces) == 2
-    write_part = {"fit": fit_of(data), "rule": rule_of(data), "on_bad": "skip"}
-    parts.write_part(partial, 1, 1, monday.piece(1), **write_part)
-    # A damaged dataset is not linked from.
-    shutil.copytree(first.path, tmp_path / "datasets" / "damaged")
-    (tmp_path / "datasets" / "damaged" / shards.TABLE).write_bytes(b"")
-    grown = prepare(data)
-    assert (grown.sessions == "monday").sum() == 3 * 600
-    held = sum(shard["records"] for shard in grown.manifest["shards"])
-    assert held == len(grown.times) == 3 * 604
-    assert not list(grown.path.glob("part-*"))
+def test_pieces_of_an_interrupted_attempt_do_not_come_twice(tmp_path):
+    record(tmp_path / "run", 600)
+    data = settings(tmp_path / "run", dir=str(tmp_path / "datasets"))
+    (session,) = udacity.sessions(data, udacity.find(data))
+    assert len(session.pieces) > 2
+    folder = store_folder(tmp_path / "datasets", store_key(session, fit_of(data)))
+    partial = store_writer.begin(folder)
+    store_writer.write_part(partial, 1, session.piece(1), fit_of(data))
+    kept = (partial / "part-0001-000.array_record").stat().st_ino
+    dataset = prepare(data)
+    assert len(dataset.times) == dataset.stores[0].records == 3 * 600
+    assert dataset.stores[0].shards[1].path.stat().st_ino == kept
+    assert not list(folder.glob("part-*"))

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from jaxdrive.data.balance import make_plans
 from jaxdrive.data.balance_report import report
-from jaxdrive.data.dataset import ImageReader
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.loader import Examples
 from jaxdrive.data.split import SPLITS
 from jaxdrive.data.views import ids_of, records_of, targets_of, transforms_of

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdrive.data import parts, shards
-from jaxdrive.data.dataset import Dataset, open_dataset
+from jaxdrive.data import store_writer
+from jaxdrive.data.dataset import Dataset, open_dataset, write_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
 from jaxdrive.data.split import SplitRule
+from jaxdrive.data.store import Store, open_store, store_folder, store_key
+from jaxdrive.data.table import build_labels
 from jaxdrive.heads import Bins, Head
 
 HEIGHT, WIDTH = 6, 8
@@ -85,27 +87,36 @@ def frames(seed: int, count: int) -> Iterator[Frame]:
 def sessions_of(counts: Sequence[tuple[int, str]] = SESSIONS) -> list[Session]:
     """Sessions "a", "b", ... of so many frames for a split."""
     return [
-        Session(chr(ord("a") + index), split, [functools.partial(frames, index, count)])
+        Session(
+            chr(ord("a") + index),
+            split,
+            [functools.partial(frames, index, count)],
+            images=f"{count} random frames of seed {index}",
+        )
         for index, (count, split) in enumerate(counts)
     ]
 
 
-def write(folder: Path, sessions: Sequence[Session]) -> Path:
-    """Writes a dataset without the processes and locks of `prepare`."""
-    folder.mkdir()
-    write_parts(folder, sessions)
-    shards.assemble(folder, sessions=sessions, fit=FIT, about=ABOUT)
+def write(
+    folder: Path, sessions: Sequence[Session], *, fit=FIT, rule=RULE, on_bad="skip", **about
+) -> Path:
+    """Writes a dataset, and beside it the stores that are missing, in this process."""
+    stores = [write_store(folder.parent, session, fit) for session in sessions]
+    labels = build_labels(sessions, stores, rule, on_bad=on_bad)
+    about = ABOUT | {"fit": vars(fit)} | about
+    write_dataset(folder, sessions, stores, labels, about)
     return folder
 
 
-def write_parts(
-    folder: Path, sessions: Sequence[Session], *, fit=FIT, rule=RULE, on_bad="skip"
-) -> None:
-    """Writes the parts of sessions in this process."""
-    for index, session in enumerate(sessions):
+def write_store(datasets: Path, session: Session, fit: Fit = FIT) -> Store:
+    """Writes the store of a session, unless it exists, and opens it."""
+    folder = store_folder(datasets, store_key(session, fit))
+    if not folder.exists():
+        partial = store_writer.begin(folder)
         for piece in range(len(session.pieces)):
-            own = session.piece(piece)
-            parts.write_part(folder, index, piece, own, fit, rule=rule, on_bad=on_bad)
+            store_writer.write_part(partial, piece, session.piece(piece), fit)
+        store_writer.finish(folder, session, fit)
+    return open_store(folder)
 
 
 def make(folder: Path) -> Tiny:

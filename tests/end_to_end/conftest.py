@@ -16,6 +16,7 @@ from jaxdrive import workdir as workdirs
 from jaxdrive.training import checkpoint
 from jaxdrive.training.parts import make_init, make_network
 from jaxdrive.training.writers import read_metrics
+from tests.conftest import PATIENT
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +54,7 @@ TINY = {
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = f"--xla_force_host_platform_device_count={devices} {PATIENT}"
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
@@ -69,7 +70,7 @@ class Launcher:
             # Another configuration may have other heads.
             tiny = {name: value for name, value in TINY.items() if not name.startswith("heads.")}
         settings = {"data.dir": self.datasets} | tiny | fields
-        if verb in ("evaluate", "drive", "inspect", "compare"):
+        if verb in ("evaluate", "drive", "inspect", "compare", "datasets"):
             settings = fields
         else:
             words = ("--config=configs/quickstart.py", *words)

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from jaxdrive.data.parts import file_hash
+from jaxdrive.data.store import checksum
 from tests.end_to_end.conftest import ROOT, environment, steps_saved, wait_for
 
 
@@ -27,10 +27,12 @@ def assert_refused(done, *told: str, code: int = 1) -> None:
         assert text in message
 
 
-def copied_dataset(launch, trained, target: Path) -> Path:
-    """A copy of the dataset of a run, for damage."""
-    manifest = json.loads((trained / "run.json").read_text())
-    return Path(shutil.copytree(manifest["dataset"]["path"], target))
+def copied_dataset(trained, target: Path) -> Path:
+    """A copy of the dataset of a run with its stores, for damage."""
+    path = Path(json.loads((trained / "run.json").read_text())["dataset"]["path"])
+    for store in json.loads((path / "manifest.json").read_text())["stores"]:
+        shutil.copytree(path.parent / store["folder"], target / store["folder"])
+    return Path(shutil.copytree(path, target / path.name))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -63,16 +65,16 @@ def test_heads_that_do_not_fit_the_data(launch, trained, tmp_path):
 
 
 def test_a_dataset_of_another_schema_version(launch, trained, tmp_path):
-    copy = copied_dataset(launch, trained, tmp_path / "dataset")
+    copy = copied_dataset(trained, tmp_path)
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps(manifest | {"schema_version": 99}))
     done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
-    assert_refused(done, str(copy), "schema version 99", "reads version 3", "prepare")
+    assert_refused(done, str(copy), "schema version 99", "reads versions 3 and 4", "prepare")
 
 
 def test_labels_beyond_the_bins_are_told_in_evaluation(launch, trained, tmp_path):
     before = (trained / "evaluation.json").read_bytes()
-    copy = copied_dataset(launch, trained, tmp_path / "dataset")
+    copy = copied_dataset(trained, tmp_path)
     table = pq.read_table(copy / "labels.parquet")
     column = table.column_names.index("label/steering")
     steering = table["label/steering"].to_numpy().copy()
@@ -80,7 +82,7 @@ def test_labels_beyond_the_bins_are_told_in_evaluation(launch, trained, tmp_path
     table = table.set_column(column, "label/steering", pa.array(steering))
     pq.write_table(table, copy / "labels.parquet")
     manifest = json.loads((copy / "manifest.json").read_text())
-    manifest["table"]["sha256"] = file_hash(copy / "labels.parquet")
+    manifest["table"]["xxh3_128"] = checksum(copy / "labels.parquet")
     (copy / "manifest.json").write_text(json.dumps(manifest))
     done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
     (trained / "evaluation.json").write_bytes(before)
@@ -91,11 +93,14 @@ def test_labels_beyond_the_bins_are_told_in_evaluation(launch, trained, tmp_path
 
 
 def test_a_truncated_shard(launch, trained, tmp_path):
-    copy = copied_dataset(launch, trained, tmp_path / "dataset")
-    shard = sorted(copy.glob("*array_record*"))[-1]
+    copy = copied_dataset(trained, tmp_path)
+    shard = sorted(tmp_path.glob("images-*/*array_record*"))[-1]
     shard.write_bytes(shard.read_bytes()[:-1000])
     done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
     assert_refused(done, str(shard), "its manifest says", "prepare")
+    shutil.rmtree(shard.parent)
+    done = launch("evaluate", workdir=trained, **{"data.prepared": copy})
+    assert_refused(done, f"images of the dataset {copy} are missing", str(shard.parent), "Copy")
 
 
 def test_a_missing_checkpoint(launch, trained, tmp_path):

@@ -83,7 +83,7 @@ def test_from_a_recording_to_the_report(launch, recordings, tmp_path):
     )
     assert_refused(done, "config.heads.steering.label", "'wheel'", "brake, pedals, speed, steering")
     done = start(launch, "prepare", recordings, workdir, **{"data.on_bad": "fail"})
-    row = "monday/first/driving_log.csv, row 4, center: image missing"
+    row = "monday/first/driving_log.csv, row 8, center: label is no number"
     assert_refused(done, row, str(recordings / "monday" / "first"), "on_bad=skip")
 
 

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from configs import default
 from jaxdrive.data import bad_rows
 from jaxdrive.data.balance import make_plans
-from jaxdrive.data.dataset import ImageReader
 from jaxdrive.data.frames import BadRow
+from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.loader import Examples
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import inspect, inspect_plots

@@ -128,6 +128,8 @@ def dataset_of(steering: list[float], throttle: list[float]) -> Dataset:
     return Dataset(
         path=None,
         manifest={},
+        stores=[],
+        places=np.arange(count),
         labels={name: np.asarray(values, np.float32) for name, values in labels.items()},
         cameras=np.full(count, "center"),
         times=np.arange(count) / 10,

@@ -61,14 +61,15 @@ def sessions(config: Mapping[str, Any], found: Mapping[str, range]) -> list[Sess
                     max_steps=config["max_steps"],
                 )
             ],
-            content=_content(config, seed),
+            images=_images(config, seed),
         )
         for split, seeds in found.items()
         for seed in seeds
     ]
 
 
-def _content(config: Mapping[str, Any], seed: int) -> str:
+def _images(config: Mapping[str, Any], seed: int) -> str:
+    """What decides the frames of a track: their labels are recorded with the images."""
     names = ("noise", "action_repeat", "max_steps")
     decided = {name: config[name] for name in names} | {
         "seed": seed,

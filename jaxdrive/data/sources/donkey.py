@@ -10,7 +10,6 @@ of https://github.com/autorope/donkeycar).
 """
 
 import functools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxdrive.data import bad_rows
-from jaxdrive.data.frames import DRIVING_CAMERA, BadRow, Frame, Session
+from jaxdrive.data.frames import (
+    DRIVING_CAMERA,
+    BadImage,
+    BadRow,
+    Entry,
+    Session,
+    entries_table,
+)
 from jaxdrive.data.sources import folders, pictures, tub
+from jaxdrive.data.split import split_settings
 from jaxdrive.logs import logger
 
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
@@ -66,7 +73,7 @@ def settings(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> d
         "reader_version": READER_VERSION,
         "recordings": [{"tub": one.name, **one.content} for one in found],
         "frames_per_second": config["frames_per_second"],
-        "split": dict(config["split"]),
+        "split": split_settings(config),
         "on_bad": config["on_bad"],
     }
 
@@ -99,19 +106,15 @@ def remedy(split: str) -> str:
 
 def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
     """The records of a tub, and what each is a duplicate of."""
-    name, images = recording.name, recording.images
-
-    def key(row: Mapping[str, Any]) -> object | None:
-        # All tubs give their pictures the same names: only times tell them apart.
+    rows, images = tub.read_tub(recording.folder), recording.images
+    origins, keys = [], []
+    for row in folders.row_dicts(rows.select(["image", "timestamp_ms", "catalog", "row"])):
+        origins.append(f"{recording.name}/{row['catalog']}, row {row['row']}".removeprefix("./"))
         image, time = row["image"], row["timestamp_ms"]
-        if image not in images:
-            return None
-        return image, images[image].size, name if time is None else time
-
-    def origin(row: Mapping[str, Any]) -> str:
-        return f"{name}/{row['catalog']}, row {row['row']}".removeprefix("./")
-
-    return folders.with_origins(tub.read_tub(recording.folder), key=key, origin=origin, seen=seen)
+        # All tubs give their images the same names: only times tell them apart.
+        own = recording.name if time is None else time
+        keys.append((image, images[image].size, own) if image in images else None)
+    return folders.with_origins(rows, origins, keys, seen)
 
 
 def _by_session(rows: pa.Table) -> dict[str | None, pa.Table]:
@@ -140,23 +143,23 @@ def _session(
     rate = _rate(folder, rows, config["frames_per_second"])
     # Of the deleted ones too: who deletes records moves no other one into another split.
     first = pc.min(all_rows["index" if rate else "timestamp_ms"]).as_py()
-    content = {
-        "reader_version": READER_VERSION,
-        **recording.content,
-        "size": size,
-        "rate": rate,
-        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
-    }
+    entries, wanted = _entries(rows, rate, first)
+    names = [row["image"] or "" for row in wanted]
+    # Tubs give their images the same names, so the times count as well.
+    times = [row["timestamp_ms"] for row in wanted]
     return Session(
         name=name,
         split=None,
         pieces=[
-            functools.partial(_read, folder, piece, rate=rate, first=first, size=size)
-            for piece in folders.pieces(rows)
+            functools.partial(_read, folder / IMAGES, piece, size)
+            for piece in folders.pieces(names)
         ],
+        images=folders.images_text(
+            recording.images, names, times, size=size, version=READER_VERSION
+        ),
+        entries=entries_table(entries, LABELS),
         place=str(folder),
         start=None if rate or first is None else first / 1000,
-        content=json.dumps(content),
         rows=folders.for_people(all_rows, session=name, hidden=["row", "session"]),
     )
 
@@ -177,32 +180,36 @@ def _rate(place: Path, rows: pa.Table, frames_per_second: float) -> float:
     return frames_per_second
 
 
-def _read(
-    folder: Path,
-    rows: pa.Table,
-    *,
-    rate: float,
-    first: int | None,
-    size: tuple[int, int] | None,
-) -> Iterator[Frame | BadRow]:
+def _entries(
+    rows: pa.Table, rate: float, first: int | None
+) -> tuple[list[Entry | BadRow], list[Mapping[str, Any]]]:
+    """An entry for each record, and the records of those that are good."""
+    entries: list[Entry | BadRow] = []
+    wanted: list[Mapping[str, Any]] = []
     for row in folders.row_dicts(rows):
         origin = f"{row['origin']}, {DRIVING_CAMERA}"
         try:
             if row["fault"]:
                 raise bad_rows.BadRowError(row["fault"], row["catalog"])
-            told = _labels(row)
+            labels = _labels(row)
             if row[folders.SEEN_IN]:
                 detail = f"{row['image']} is that of {row[folders.SEEN_IN]}"
                 raise bad_rows.BadRowError(bad_rows.DUPLICATE, detail)
-            picture = pictures.read_picture(folder / IMAGES, row["image"] or "")
-            pictures.check_size(row["image"], picture, size)
-            assert first is not None
-            passed = (row["index"] - first) / rate if rate else (row["timestamp_ms"] - first) / 1000
-            frame = Frame(picture, told, time=passed, camera=DRIVING_CAMERA, origin=origin)
         except bad_rows.BadRowError as error:
-            yield BadRow(origin, error.reason, error.detail)
-        else:
-            yield frame
+            entries.append(BadRow(origin, error.reason, error.detail))
+            continue
+        assert first is not None
+        time = (row["index"] - first) / rate if rate else (row["timestamp_ms"] - first) / 1000
+        entries.append(Entry(labels, time, DRIVING_CAMERA, origin))
+        wanted.append(row)
+    return entries, wanted
+
+
+def _read(
+    images: Path, names: Sequence[str], size: tuple[int, int] | None
+) -> Iterator[np.ndarray | BadImage]:
+    for name in names:
+        yield pictures.usable_picture(images, name, size)
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, float]:

@@ -1,23 +1,26 @@
 """What readers of recorded folders share: finding them, their rows as tables, their pieces."""
 
 import hashlib
+import itertools
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jaxdrive.errors import UserError
 
 # Column of the rows: where the row's picture was seen before, null where it was not.
 SEEN_IN = "seen_in"
 
-# Rows of a piece at least, and pieces of a session at most.
-_PIECE_ROWS = 250
-_PIECES = 32
+# Images of a piece in a long session, and in one so short that it would not keep all cores busy;
+# how many pieces are short at most, and how many there are at most.
+_PIECE_IMAGES, _SHORT_PIECE_IMAGES = 750, 250
+_SHORT_PIECES, _PIECES = 4, 32
 _READABLE_BY_ALL = stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH
 
 
@@ -121,15 +124,43 @@ def _file(entry: os.DirEntry[str]) -> File:
 
 def files_hash(found: Mapping[str, File]) -> str:
     """A hash of the names and sizes of files, and of whether they may be read."""
-    lines = [f"{name} {size} {readable}" for name, (size, readable) in sorted(found.items())]
+    lines = [f"{name} {found[name].size} {found[name].readable}" for name in sorted(found)]
     return hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
 
 
-def pieces(rows: pa.Table) -> list[pa.Table]:
-    """A session's rows in parts for several processes; one, which may be empty, at least."""
-    count = int(np.clip(rows.num_rows // _PIECE_ROWS, 1, _PIECES))
-    # Taken, since a slice would be sent to a process with the whole table behind it.
-    return [rows.take(part) for part in np.array_split(np.arange(rows.num_rows), count)]
+def images_text(
+    found: Mapping[str, File],
+    names: Sequence[str],
+    times: Sequence[int | None] = (),
+    *,
+    size: tuple[int, int] | None,
+    version: int,
+) -> str:
+    """What decides the images that a session's good entries get, as `Session.images` has it.
+
+    Images are not opened for it: names, sizes, and whether they may be read stand for them.
+
+    Args:
+      found: By name, the files that there are.
+      names: Of the entries' images, in order.
+      times: Of the entries, where names are the same in every recording.
+      size: (height, width) that every image has to have.
+      version: Of the reader.
+    """
+    missing = File(-1, readable=False)
+    files = [found.get(name, missing) for name in names]
+    lines = [f"{name} {size} {may}" for name, (size, may) in zip(names, files, strict=True)]
+    lines += [str(time) for time in times]
+    digest = hashlib.sha256("\n".join(lines).encode(errors="surrogateescape")).hexdigest()
+    return f"reader {version}, size {size}, {len(names)} images, {digest}"
+
+
+def pieces(names: Sequence[str]) -> list[Sequence[str]]:
+    """A session's images in parts for several processes; one, which may be empty, at least."""
+    short = min(len(names) // _SHORT_PIECE_IMAGES, _SHORT_PIECES)
+    count = int(np.clip(len(names) // _PIECE_IMAGES, max(short, 1), _PIECES))
+    ends = [len(names) * part // count for part in range(count + 1)]
+    return [names[start:end] for start, end in itertools.pairwise(ends)]
 
 
 def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
@@ -139,31 +170,39 @@ def row_dicts(rows: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def with_origins(
-    rows: pa.Table,
-    *,
-    key: Callable[[Mapping[str, Any]], object | None],
-    origin: Callable[[Mapping[str, Any]], str],
-    seen: dict[Any, str],
+    rows: pa.Table, origins: Sequence[str], keys: Sequence[object | None], seen: dict[Any, str]
 ) -> pa.Table:
-    """Rows with two more columns: their "origin", and in `SEEN_IN` where their picture came before.
+    """Rows with two more columns: their "origin", and in `SEEN_IN` where their image came before.
 
     Args:
       rows: Of one recording.
-      key: What tells the picture of a row from all others; None where nothing does.
-      origin: Where a row stands, for messages.
+      origins: Where each row is, for messages.
+      keys: What tells the image of each row from all others; None where nothing does.
       seen: By key, the origin of the first row with it: of the recordings before, and added to.
 
     Returns:
-      The rows; `SEEN_IN` is null where a picture is new.
+      The rows; `SEEN_IN` is null where an image is new.
     """
-    origins, seen_in = [], []
-    for row in row_dicts(rows):
-        own, place = key(row), origin(row)
-        first = place if own is None else seen.setdefault(own, place)
-        origins.append(place)
-        seen_in.append(first if first != place else None)
+    first = [
+        origin if key is None else seen.setdefault(key, origin)
+        for origin, key in zip(origins, keys, strict=True)
+    ]
+    seen_in = [
+        None if place == origin else place for place, origin in zip(first, origins, strict=True)
+    ]
     return rows.append_column("origin", pa.array(origins, pa.string())).append_column(
         SEEN_IN, pa.array(seen_in, pa.string())
+    )
+
+
+def for_cameras(entries: pa.Table, cameras: Sequence[str]) -> pa.Table:
+    """Entries of rows as entries of frames: one for each camera, which its origin names."""
+    rows = entries.take(np.repeat(np.arange(entries.num_rows), len(cameras)))
+    names = pa.array(list(cameras) * entries.num_rows, pa.string())
+    origins = pc.binary_join_element_wise(rows["origin"], names, ", ")
+    columns = rows.column_names
+    return rows.set_column(columns.index("camera"), "camera", names).set_column(
+        columns.index("origin"), "origin", origins
     )
 
 

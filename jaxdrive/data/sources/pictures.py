@@ -11,6 +11,7 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from jaxdrive.data.bad_rows import BadRowError
+from jaxdrive.data.frames import BadImage
 
 # A picture that another program holds, or that is still being written, may open a moment later.
 _WAITS = (0.05, 0.3)
@@ -44,6 +45,16 @@ def read_picture(folder: Path, name: str) -> np.ndarray:
             # Pillow reads a few kinds more, and says better what is wrong.
             pass
     return _by_pillow(folder, name)
+
+
+def usable_picture(folder: Path, name: str, size: tuple[int, int] | None) -> np.ndarray | BadImage:
+    """The pixels of a picture that has the (height, width) of the others, or why it is not used."""
+    try:
+        pixels = read_picture(folder, name)
+        check_size(name, pixels, size)
+    except BadRowError as error:
+        return BadImage(error.reason, error.detail)
+    return pixels
 
 
 def first_size(places: Iterable[tuple[Path, str]]) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ import numpy as np
 from jaxdrive.data import bad_rows
 from jaxdrive.data.frames import DRIVING_CAMERA, BadRow, Frame, Session
 from jaxdrive.data.sources import folders
-from jaxdrive.data.split import SPLITS
+from jaxdrive.data.split import SPLITS, split_settings
 from jaxdrive.errors import UserError
 
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
@@ -78,7 +78,7 @@ def settings(config: Mapping[str, Any], found: Any) -> dict[str, Any]:
         },
         "features": _features(config),
         "frames_per_second": config["frames_per_second"],
-        "split": dict(config["split"]),
+        "split": split_settings(config),
         "on_bad": config["on_bad"],
     }
 
@@ -93,7 +93,6 @@ def sessions(config: Mapping[str, Any], found: Any) -> list[Session]:
     """
     info = found.info
     _check_features(config, info.features)
-    content = json.dumps(settings(config, found), sort_keys=True)
     decided = bool({"validation", "test"} & set(info.splits))
     return [
         Session(
@@ -104,11 +103,24 @@ def sessions(config: Mapping[str, Any], found: Any) -> list[Session]:
                 for piece in _pieces(records)
             ],
             place=f"{info.full_name}, split {split}",
-            content=content,
+            images=_images(config, info, name),
         )
         for split in info.splits
         for name, records in _by_session(config, split).items()
     ]
+
+
+def _images(config: Mapping[str, Any], info: Any, session: str) -> str:
+    """What decides the frames of a session: their labels and times are read with the images."""
+    read = {
+        "reader_version": READER_VERSION,
+        "dataset": info.full_name,
+        "splits": {name: split.num_bytes for name, split in info.splits.items()},
+        "features": _features(config),
+        "frames_per_second": config["frames_per_second"],
+        "session": session,
+    }
+    return json.dumps(read, sort_keys=True)
 
 
 def remedy(split: str) -> str:

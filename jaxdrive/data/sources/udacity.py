@@ -10,7 +10,6 @@ Simulator: https://github.com/udacity/self-driving-car-sim.
 
 import datetime
 import functools
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,9 +20,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from jaxdrive.data import bad_rows
-from jaxdrive.data.frames import BadRow, Frame, Session
+from jaxdrive.data.frames import BadImage, BadRow, Entry, Session, entries_table
 from jaxdrive.data.sources import folders, pictures
 from jaxdrive.data.sources.udacity_log import CAMERAS, COLUMNS, LABELS, read_log
+from jaxdrive.data.split import split_settings
 
 # Raise when the reader changes what it yields: older datasets are then not taken for new ones.
 READER_VERSION = 3
@@ -33,6 +33,8 @@ IMAGES = "IMG"
 
 # center_2019_02_17_04_16_55_105.jpg: the local time, to the millisecond.
 _TIME = re.compile(r"_(\d{4}_\d\d_\d\d_\d\d_\d\d_\d\d_\d{3})\.\w+$")
+
+_EPOCH = datetime.datetime(1970, 1, 1)
 
 
 def labels(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -68,7 +70,7 @@ def settings(config: Mapping[str, Any], found: Sequence[folders.Recording]) -> d
     return {
         "reader_version": READER_VERSION,
         "recordings": [{"session": one.name, **one.content} for one in found],
-        "split": dict(config["split"]),
+        "split": split_settings(config),
         "on_bad": config["on_bad"],
     }
 
@@ -98,65 +100,58 @@ def remedy(split: str) -> str:
 
 def _rows(recording: folders.Recording, seen: dict[Any, str]) -> pa.Table:
     """The rows of a log, with their origins and moments and what was `seen` before."""
-    images = recording.images
+    rows, images = read_log(recording.folder / LOG), recording.images
     log = (Path(recording.name) / LOG).as_posix()
-
-    def key(row: Mapping[str, Any]) -> object | None:
-        # A name says the millisecond, so two pictures of one name and size are one picture; where
-        # the file is missing, that is what is wrong with the row.
-        name = _file_name(row["center"] or "")
-        return (name, images[name].size) if name in images else None
-
-    def origin(row: Mapping[str, Any]) -> str:
-        return f"{log}, row {row['row']}"
-
-    rows = folders.with_origins(read_log(recording.folder / LOG), key=key, origin=origin, seen=seen)
-    names = zip(*(rows[camera].to_pylist() for camera in CAMERAS), strict=True)
-    return rows.append_column("moment", pa.array([_moment(row) for row in names], pa.int64()))
+    names = {camera: rows[camera].to_pylist() for camera in CAMERAS}
+    # A name says the millisecond, so two images of one name and size are one image. Where the file
+    # is missing, that is what is wrong with the row.
+    centers = [_file_name(name or "") for name in names["center"]]
+    keys = [(name, images[name].size) if name in images else None for name in centers]
+    origins = [f"{log}, row {number}" for number in rows["row"].to_pylist()]
+    moments = [_moment(row) for row in zip(*names.values(), strict=True)]
+    return folders.with_origins(rows, origins, keys, seen).append_column(
+        "moment", pa.array(moments, pa.int64())
+    )
 
 
 def _session(recording: folders.Recording, rows: pa.Table, size: tuple[int, int] | None) -> Session:
     start = pc.min(rows["moment"]).as_py()
-    content = {
-        "reader_version": READER_VERSION,
-        **recording.content,
-        "size": size,
-        "seen_in": rows[folders.SEEN_IN].drop_null().to_pylist(),
-    }
+    entries, names = _entries(rows, start)
     return Session(
         name=recording.name,
         split=None,
         pieces=[
-            functools.partial(_read, recording.folder, piece, start=start, size=size)
-            for piece in folders.pieces(rows)
+            functools.partial(_read, recording.folder / IMAGES, piece, size)
+            for piece in folders.pieces(names)
         ],
+        images=folders.images_text(recording.images, names, size=size, version=READER_VERSION),
+        entries=folders.for_cameras(entries_table(entries, LABELS), CAMERAS),
         place=str(recording.folder),
         start=None if start is None else start / 1000,
-        content=json.dumps(content),
         rows=folders.for_people(rows, session=recording.name, hidden=["row", "moment"]),
     )
 
 
-def _read(
-    folder: Path, rows: pa.Table, *, start: int | None, size: tuple[int, int] | None
-) -> Iterator[Frame | BadRow]:
-    images = folder / IMAGES
+def _entries(rows: pa.Table, start: int | None) -> tuple[list[Entry | BadRow], list[str]]:
+    """An entry for each row, and the names of the images of those that are good."""
+    entries: list[Entry | BadRow] = []
+    names: list[str] = []
     for row in folders.row_dicts(rows):
         try:
-            labels = _labels(row)
-            time = _seconds(row, start)
+            entry = Entry(_labels(row), _seconds(row, start), "", row["origin"])
         except bad_rows.BadRowError as error:
-            for camera in CAMERAS:
-                yield BadRow(f"{row['origin']}, {camera}", error.reason, error.detail)
+            entries.append(BadRow(row["origin"], error.reason, error.detail))
             continue
-        for camera in CAMERAS:
-            origin = f"{row['origin']}, {camera}"
-            try:
-                image = _image(images, row[camera], size)
-            except bad_rows.BadRowError as error:
-                yield BadRow(origin, error.reason, error.detail)
-            else:
-                yield Frame(image=image, labels=labels, time=time, camera=camera, origin=origin)
+        entries.append(entry)
+        names += [_file_name(row[camera]) for camera in CAMERAS]
+    return entries, names
+
+
+def _read(
+    images: Path, names: Sequence[str], size: tuple[int, int] | None
+) -> Iterator[np.ndarray | BadImage]:
+    for name in names:
+        yield pictures.usable_picture(images, name, size)
 
 
 def _seconds(row: Mapping[str, Any], start: int | None) -> float:
@@ -173,9 +168,10 @@ def _seconds(row: Mapping[str, Any], start: int | None) -> float:
 
 
 def _labels(row: Mapping[str, Any]) -> dict[str, float]:
-    there = sum(row[name] is not None for name in COLUMNS)
-    if there < len(COLUMNS):
-        raise bad_rows.BadRowError("too few columns", f"{there} instead of {len(COLUMNS)}")
+    missing = [name for name in COLUMNS if row[name] is None]
+    if missing:
+        found = len(COLUMNS) - len(missing)
+        raise bad_rows.BadRowError("too few columns", f"{found} instead of {len(COLUMNS)}")
     values = {}
     for name in LABELS:
         try:
@@ -195,21 +191,12 @@ def _moment(names: Sequence[str | None]) -> int | None:
         if match:
             year, month, day, hour, minute, second, milliseconds = map(int, match[1].split("_"))
             try:
-                moment = datetime.datetime(
-                    year, month, day, hour, minute, second, tzinfo=datetime.UTC
-                )
+                passed = datetime.datetime(year, month, day, hour, minute, second) - _EPOCH
             except ValueError:
                 continue
-            return round(moment.timestamp()) * 1000 + milliseconds
+            return (passed.days * 86400 + passed.seconds) * 1000 + milliseconds
     return None
 
 
 def _file_name(path: str) -> str:
     return path[max(path.rfind("/"), path.rfind("\\")) + 1 :]
-
-
-def _image(images: Path, path: str, size: tuple[int, int] | None) -> np.ndarray:
-    name = _file_name(path)
-    picture = pictures.read_picture(images, name)
-    pictures.check_size(name, picture, size)
-    return picture
