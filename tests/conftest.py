@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-# XLA ends a process whose devices wait for each other for 40 s, which busy cores can take.
-PATIENT = "--xla_cpu_collective_call_terminate_timeout_seconds=300"
-os.environ["XLA_FLAGS"] = f"--xla_force_host_platform_device_count=4 {PATIENT}"
+from tests.devices import xla_flags
+
+os.environ["XLA_FLAGS"] = xla_flags(4)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 import jax
