@@ -27,7 +27,7 @@ def write(folder: Path, sessions: Sequence[Session], **about) -> None:
     labels = list(rows[0][2].labels)
     columns = {
         "session": [name for name, _, _ in rows],
-        "split": [split for _, split, _ in rows],
+        "split": [split or "train" for _, split, _ in rows],
         "time": [frame.time for *_, frame in rows],
         "camera": [frame.camera for *_, frame in rows],
         "origin": [frame.origin for *_, frame in rows],

@@ -16,6 +16,7 @@ from jaxdrive import workdir as workdirs
 from jaxdrive.training import checkpoint
 from jaxdrive.training.parts import make_init, make_network
 from jaxdrive.training.writers import read_metrics
+from tests.devices import xla_flags
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,7 +54,7 @@ TINY = {
 
 
 def environment(devices: int = 1) -> dict[str, str]:
-    flags = f"--xla_force_host_platform_device_count={devices}"
+    flags = xla_flags(devices)
     return os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "PYTHONUNBUFFERED": "1"}
 
 
