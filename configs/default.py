@@ -108,6 +108,11 @@ def _heads() -> ConfigDict:
         # Factor on the head's loss in the sum of all. Cross-entropy is some 50 times as large as a
         # squared error: beside regressions, 0.05 keeps it from drowning them.
         "weight": 1.0,
+        # What is learned of a label, in seconds: its mean over so long before and after, for a
+        # driver who steers in presses; and as it is so much later, for one who reacts late. Scores
+        # are measured against labels as recorded.
+        "smooth_seconds": 0.0,
+        "lead_seconds": 0.0,
     }
     return ConfigDict(
         {

@@ -26,6 +26,8 @@ DERIVED_LABELS: Mapping[str, Mapping[str, float]] = {"pedals": {"throttle": 1.0,
 
 KINDS = ("regression", "classification")
 REGRESSION_LOSSES = ("squared", "absolute", "huber")
+# Seconds by which a label may be smoothed or taken from later: a driver's reaction, at most.
+_LONGEST = 5.0
 DECODINGS = ("expectation", "argmax")
 
 
@@ -138,6 +140,8 @@ class Head:
       decode: What a classification says in the end, one of `DECODINGS`: the mean of the bins'
         values under their probabilities, or the value of the likeliest bin.
       weight: Of the head's loss in the sum of all heads' losses.
+      smooth_seconds: What it learns is the mean of the labels so many seconds before and after.
+      lead_seconds: What it learns is recorded so many seconds later.
     """
 
     name: str
@@ -155,6 +159,8 @@ class Head:
     delta: float = 0.1
     decode: str = "expectation"
     weight: float = 1.0
+    smooth_seconds: float = 0.0
+    lead_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         self._check_learning()
@@ -206,6 +212,12 @@ class Head:
                 f"{self._where}.weight must be positive, found {self.weight}: a head"
                 " that is not to learn is left out of config.heads"
             )
+        for field in ("smooth_seconds", "lead_seconds"):
+            if not 0 <= getattr(self, field) <= _LONGEST:
+                raise UserError(
+                    f"{self._where}.{field} has to be from 0 to {_LONGEST:g}, found"
+                    f" {getattr(self, field)}"
+                )
         if self.kind == "classification" and len(self.bins) < 2:
             raise UserError(
                 f"{self._where}.kind='classification' needs at least 2 bins to tell"
@@ -340,6 +352,8 @@ def _head(name: str, fields: Mapping[str, Any]) -> Head:
         delta=float(fields["delta"]),
         decode=fields["decode"],
         weight=float(fields["weight"]),
+        smooth_seconds=float(fields["smooth_seconds"]),
+        lead_seconds=float(fields["lead_seconds"]),
     )
 
 

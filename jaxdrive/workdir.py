@@ -55,6 +55,8 @@ _LATER_FIELDS: Mapping[str, Any] = {
         "schedule": (),
     },
     "augment.views": {"schedule": ()},
+    "heads.*.smooth_seconds": 0.0,
+    "heads.*.lead_seconds": 0.0,
     "model.dropout": 0.0,
     "data.frames_per_second": 20.0,
     "data.resize": "stretch",
@@ -141,10 +143,16 @@ def with_later_fields(config: Mapping[str, Any]) -> dict[str, Any]:
     completed: dict[str, Any] = copy.deepcopy(dict(config))
     for name, value in _LATER_FIELDS.items():
         *groups, last = name.split(".")
-        place = completed
+        places = [completed]
         for group in groups:
-            place = place.setdefault(group, {})
-        place.setdefault(last, copy.deepcopy(value))
+            # "*" stands for every entry that there is.
+            places = [
+                inner
+                for place in places
+                for inner in (place.values() if group == "*" else [place.setdefault(group, {})])
+            ]
+        for place in places:
+            place.setdefault(last, copy.deepcopy(value))
     return completed
 
 

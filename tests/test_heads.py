@@ -230,6 +230,8 @@ def test_atoms_must_be_edges():
         ({"decode": "mean"}, r"heads\.steering\.decode='mean' is not known: one of expect"),
         ({"delta": 0.0}, r"heads\.steering\.delta must be positive, found 0\.0"),
         ({"delta": float("nan")}, r"heads\.steering\.delta must be positive, found nan"),
+        ({"smooth_seconds": -0.1}, r"heads\.steering\.smooth_seconds has to be from 0 to 5"),
+        ({"lead_seconds": 6.0}, r"heads\.steering\.lead_seconds has to be from 0 to 5, found 6"),
         ({"weight": -1.0}, r"heads\.steering\.weight must be positive, found -1\.0"),
         ({"weight": 0.0}, r"heads\.steering\.weight must be positive, found 0\.0: .* left out"),
         (
@@ -255,6 +257,7 @@ def test_a_missing_field_is_named(missing):
     bins = {"edges": (0, 1), "atoms": ()}
     fields |= {"bins": dict(bins), "joint_bins": bins, "corrections": {}, "kind": "regression"}
     fields |= {"loss": "squared", "delta": 1, "decode": "argmax", "weight": 1}
+    fields |= {"smooth_seconds": 0, "lead_seconds": 0}
     assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
     assert list(heads_from_config({"wheel": fields, "brake": fields})) == ["brake", "wheel"]
     del (fields["bins"] if missing == "edges" else fields)[missing]

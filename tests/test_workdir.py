@@ -144,10 +144,13 @@ def test_a_run_from_before_later_fields_has_them_switched_off(workdir):
     old = copy.deepcopy(now)
     for name in workdirs._LATER_FIELDS:
         *groups, last = name.split(".")
-        place = old
+        places = [old]
         for group in groups:
-            place = place[group]
-        del place[last]
+            inner = [[p[group]] if group != "*" else p.values() for p in places]
+            places = [place for several in inner for place in several]
+        assert places
+        for place in places:
+            del place[last]
     workdirs.write_config(workdir, old)
     known = json.loads(json.dumps(workdirs.read_config(workdir)))
     assert known == json.loads(json.dumps(now))

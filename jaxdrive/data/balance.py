@@ -172,7 +172,7 @@ def resolve_supervise(mode: str, supervise: str) -> str:
 
 def make_plans(
     heads: Mapping[str, Head],
-    labels: Mapping[str, np.ndarray],
+    learned: Mapping[str, np.ndarray],
     cameras: np.ndarray,
     ids: np.ndarray,
     *,
@@ -185,7 +185,7 @@ def make_plans(
 
     Args:
       heads: Their bins divide their targets.
-      labels: By name, of every record in the table, as recorded, float32 [N].
+      learned: By head name, the labels that it learns, see `label_functions.py`, float32 [N].
       cameras: The camera that saw every record, [N].
       ids: The records to draw from, or the views, int32 [n].
       balance: How bins are drawn.
@@ -198,15 +198,15 @@ def make_plans(
     """
     if not len(ids):
         raise UserError("the dataset has no training frames: record or name more sessions")
-    learned = targets_of(heads, labels, cameras, ids, views=views)
+    drawn = targets_of(heads, learned, cameras, ids, views=views)
     plan = functools.partial(Plan, seed=seed, batch_size=batch_size)
     if balance.mode == "v1":
-        bins, stream = _combinations(heads, learned, ids), zlib.crc32(b"all heads")
+        bins, stream = _combinations(heads, drawn, ids), zlib.crc32(b"all heads")
         return {
             name: plan(bins=bins, stream=stream, piece=place, pieces=len(heads))
             for place, name in enumerate(heads)
         }
-    indices = {name: bin_index(head.bins, learned[name]) for name, head in heads.items()}
+    indices = {name: bin_index(head.bins, drawn[name]) for name, head in heads.items()}
     return {
         name: plan(bins=_own_bins(indices, ids, name, balance), stream=zlib.crc32(name.encode()))
         for name in heads
@@ -214,11 +214,11 @@ def make_plans(
 
 
 def _combinations(
-    heads: Mapping[str, Head], learned: Mapping[str, np.ndarray], ids: np.ndarray
+    heads: Mapping[str, Head], drawn: Mapping[str, np.ndarray], ids: np.ndarray
 ) -> Bins:
     """The records of every combination of joint bins that there is."""
     joint = {name: head.joint_bins or head.bins for name, head in heads.items()}
-    indices = tuple(bin_index(bins, learned[name]) for name, bins in joint.items())
+    indices = tuple(bin_index(bins, drawn[name]) for name, bins in joint.items())
     combined = np.ravel_multi_index(indices, tuple(map(len, joint.values())))
     return [ids[combined == number] for number in np.unique(combined)]
 

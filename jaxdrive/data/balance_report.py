@@ -15,7 +15,7 @@ from jaxdrive.heads import Head, bin_index, bin_texts
 
 def report(
     heads: Mapping[str, Head],
-    labels: Mapping[str, np.ndarray],
+    learned: Mapping[str, np.ndarray],
     cameras: np.ndarray,
     ids: np.ndarray,
     plans: Mapping[str, Plan],
@@ -28,7 +28,7 @@ def report(
 
     Args:
       heads: Their bins are reported by, also where combinations of other bins are drawn from.
-      labels: By name, of every record in the table, as recorded, float32 [N].
+      learned: By head name, the labels that it learns, see `label_functions.py`, float32 [N].
       cameras: The camera that saw every record, [N].
       ids: The records that the plans draw from, or the views, int32 [n].
       plans: By head name.
@@ -47,8 +47,8 @@ def report(
       evenness is that of planned_share, and batch_evenness has by name that of every
       other head's bins in this head's own batches, see `evenness`.
     """
-    learned = targets_of(heads, labels, cameras, ids, views=views)
-    binned = {name: bin_index(head.bins, learned[name]) for name, head in heads.items()}
+    drawn = targets_of(heads, learned, cameras, ids, views=views)
+    binned = {name: bin_index(head.bins, drawn[name]) for name, head in heads.items()}
     own = {name: plan.shares(int(ids.max()) + 1)[ids] for name, plan in plans.items()}
     mean = np.mean(list(own.values()), axis=0)
     described = {}

@@ -43,6 +43,7 @@ class Examples:
       dataset: Where labels come from.
       reader: Where pictures come from.
       heads: Whose targets are wanted.
+      learned: By head name, the labels that it learns, float32 [N], see `label_functions.py`.
       scalars: By label name, the factor that brings a recorded scalar (speed) to about 0 to 1 when
         it is an input beside the picture.
     """
@@ -50,6 +51,7 @@ class Examples:
     dataset: Dataset
     reader: ImageReader
     heads: Mapping[str, Head]
+    learned: Mapping[str, np.ndarray]
     scalars: Mapping[str, float]
 
     def inputs(self, ids: np.ndarray) -> dict[str, np.ndarray]:
@@ -67,7 +69,7 @@ class Examples:
         return {
             name: targets(
                 self.heads[name],
-                self.dataset.labels[self.heads[name].label][ids],
+                self.learned[name][ids],
                 self.dataset.cameras[ids],
                 mirrored=mirrored,
             )

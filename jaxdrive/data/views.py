@@ -37,7 +37,7 @@ def transforms_of(ids: np.ndarray) -> np.ndarray:
 
 def targets_of(
     heads: Mapping[str, Head],
-    labels: Mapping[str, np.ndarray],
+    learned: Mapping[str, np.ndarray],
     cameras: np.ndarray,
     ids: np.ndarray,
     *,
@@ -47,7 +47,7 @@ def targets_of(
 
     Args:
       heads: By name.
-      labels: By name, of every record in the table, as recorded, float32 [N].
+      learned: By head name, the labels that it learns, see `label_functions.py`, float32 [N].
       cameras: The camera that saw every record, [N].
       ids: Numbers of records, or of views, int32 [n].
       views: One of `jaxdrive.views.VIEWS`.
@@ -58,7 +58,7 @@ def targets_of(
     records = records_of(ids, views=views)
     as_is, mirrored = (
         {
-            name: targets(head, labels[head.label][records], cameras[records], mirrored=side)
+            name: targets(head, learned[name][records], cameras[records], mirrored=side)
             for name, head in heads.items()
         }
         for side in (False, True)

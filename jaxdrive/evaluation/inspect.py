@@ -202,11 +202,11 @@ def draws(
         name: np.concatenate([plan.draw(position) for position in range(batches)])
         for name, plan in plans.items()
     }
-    drawn, dataset = {}, examples.dataset
+    drawn, cameras = {}, examples.dataset.cameras
     for name, head in examples.heads.items():
         seen = ids[name] if supervise == "own" else np.concatenate(list(ids.values()))
-        learned = targets_of({name: head}, dataset.labels, dataset.cameras, seen, views=views)
-        index = bin_index(head.bins, learned[name])
+        targets = targets_of({name: head}, examples.learned, cameras, seen, views=views)
+        index = bin_index(head.bins, targets[name])
         drawn[name] = np.bincount(index, minlength=len(head.bins)).tolist()
     return drawn
 

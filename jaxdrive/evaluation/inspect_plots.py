@@ -27,7 +27,9 @@ _SESSIONS = 24
 # Frames of a camera that are shown before and after augmentation.
 _PAIRS = 4
 RECORDED, LEARNED = "label, as recorded", "what is learned"
-_WHAT_IS_LEARNED = "What is learned: the label with the camera's"
+_WHAT_IS_LEARNED = (
+    "What is learned: the label, smoothed or led where its head says so, with the camera's"
+)
 
 
 def frames_sheet(examples: Examples, split: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from jaxdrive.data import balance
 from jaxdrive.data.balance_report import report
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.image_reader import ImageReader
+from jaxdrive.data.label_functions import learned_labels
 from jaxdrive.data.labels import check_names
 from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
@@ -154,7 +155,8 @@ def make_examples(
             f" configuration of {shape} (config.data.height, width): prepare it for this size"
         )
     scalars = dict(config["scalars"])
-    return Examples(dataset, ImageReader(dataset), heads, scalars)
+    learned = learned_labels(heads, dataset)
+    return Examples(dataset, ImageReader(dataset), heads, learned, scalars)
 
 
 def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]:
@@ -272,7 +274,7 @@ def plans_of(
     """By head name, which records or views of a dataset it draws under a configuration."""
     return balance.make_plans(
         heads,
-        dataset.labels,
+        learned_labels(heads, dataset),
         dataset.cameras,
         drawn_ids(config, dataset),
         balance=balance.balance_of(config),
@@ -293,7 +295,7 @@ def balance_report(
     """What the plans of a configuration make of a dataset, see `data/balance_report.py`."""
     return report(
         examples.heads,
-        examples.dataset.labels,
+        examples.learned,
         examples.dataset.cameras,
         drawn_ids(config, examples.dataset),
         plans,

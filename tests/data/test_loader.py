@@ -16,7 +16,9 @@ SCALARS = {"speed": 0.125}
 
 @pytest.fixture(scope="module")
 def examples(small) -> Examples:
-    return Examples(small.dataset, ImageReader(small.dataset), tiny.HEADS, SCALARS)
+    return Examples(
+        small.dataset, ImageReader(small.dataset), tiny.HEADS, small.dataset.labels, SCALARS
+    )
 
 
 @pytest.fixture(scope="module")

@@ -148,7 +148,13 @@ def test_no_frame_is_in_two_splits_in_any_view(small):
 
 
 def test_a_batch_of_views_is_of_frames_as_recorded_and_says_what_to_make_of_them(small):
-    examples = Examples(small.dataset, ImageReader(small.dataset), tiny.HEADS, {"speed": 0.125})
+    examples = Examples(
+        small.dataset,
+        ImageReader(small.dataset),
+        tiny.HEADS,
+        small.dataset.labels,
+        {"speed": 0.125},
+    )
     ids = ids_of(small.dataset.ids("train"), views="fourteen")
     about = (small.dataset.labels, small.dataset.cameras, ids)
     plans = make_plans(

@@ -39,7 +39,7 @@ def small(tmp_path_factory) -> tiny.Tiny:
 
 @pytest.fixture(scope="module")
 def examples(small) -> Examples:
-    return Examples(small.dataset, ImageReader(small.dataset), tiny.HEADS, {})
+    return Examples(small.dataset, ImageReader(small.dataset), tiny.HEADS, small.dataset.labels, {})
 
 
 def config_of(*, supervise: str = "own", drawn: str = "none", **augment) -> dict:
