@@ -20,7 +20,7 @@ from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.prepare import prepare
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import compare_facts, offline, results
+from jaxdrive.evaluation import compare_facts, offline, results, windowed
 from jaxdrive.evaluation.results import Json
 from jaxdrive.heads import Head, bin_index, bin_texts, controls, targets
 from jaxdrive.logs import logger
@@ -58,7 +58,7 @@ def compare(compared: Sequence[epath.Path]) -> Json:
 
     Returns:
       {"heads": {head: {"label", "unit", "bins_of", "bins": [text]}}, "runs": [{"name", "workdir",
-      "split", "frames", "frame_set", "validation_set", facts as `compare_facts.facts_of` gives
+      "split", "frames", "frame_set", "validation_set", "windowed", facts as `compare_facts.facts_of` gives
       them, "heads": {head: {"scale", and what `fixed_score` gives}}}], "differences":
       [{"field", "values": [text by run]}], "warnings": [text]}. Runs of the same frame_set were
       scored on the same frames; validation_set says it of the frames measured while training.
@@ -196,6 +196,7 @@ def _tell(run: Run, agreed: Mapping[str, Head]) -> Json:
         "frames": len(found.ids),
         "dataset": run.dataset.manifest["fingerprint"],
         "training_frames": len(run.dataset.ids("train")),
+        "windowed": windowed.windowed_scores(found.heads, run.dataset, found.ids, found.targets),
         **compare_facts.facts_of(run.config, files["run"] or {}, files["drive"], lines, found.step),
         "heads": {
             name: {"label": head.label, "scale": head.scale}

@@ -37,6 +37,7 @@ _FACTS = {
     "training time": "train_seconds",
     "dataset": "dataset",
     "scored on (frames)": "scored_on",
+    "error over 1 s, of straight on": "following",
     "driving score": "score",
     "laps finished": "laps",
     "driven with": "driven_with",
@@ -150,8 +151,20 @@ def _texts(run: Json) -> dict[str, str]:
         texts["samples_per_head"] = f"{run['samples_per_head']:,.0f}"
     if run["train_seconds"] is not None:
         texts["train_seconds"] = wording.duration(run["train_seconds"])
+    texts["following"] = _following(run)
     texts["scored_on"] = f"{run['frames']:,} {run['split']}"
     return texts | _driving_texts(run["driving"], run["step"])
+
+
+def _following(run: Json) -> str:
+    """By head that turns the car, its error over the shortest window, beside straight on."""
+    told = []
+    for name, found in run.get("windowed", {}).items():
+        ratio, interval = found[0]["ratio"], found[0]["interval"]
+        if ratio is not None:
+            between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+            told.append(f"{name} {ratio:.2f}{between}")
+    return ", ".join(told) or wording.ABSENT
 
 
 def _driving_texts(driving: Json | None, step: int) -> dict[str, str]:

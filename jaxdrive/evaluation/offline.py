@@ -13,7 +13,7 @@ from jaxdrive.data.labels import beyond_bins
 from jaxdrive.data.prepare import fingerprints
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import correlation
+from jaxdrive.evaluation import correlation, windowed
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.training import checkpoint, metrics
 from jaxdrive.training.heldout import predict_frames, prediction_rows
@@ -62,8 +62,9 @@ def evaluate(
 
     Returns:
       {"step", "split", "dataset", "trained_on", "frames", "images_per_second", "heads": {head: see
-      `metrics.score`}, "correlation": see `correlation.correlation`}; dataset is its fingerprint,
-      trained_on that of the run's, None where it is not known.
+      `metrics.score`}, "windowed": see `windowed.windowed_scores`, "correlation": see
+      `correlation.correlation`}; dataset is its fingerprint, trained_on that of the run's, None
+      where it is not known.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
@@ -78,6 +79,7 @@ def evaluate(
         "frames": len(found.ids),
         "images_per_second": len(found.ids) / found.seconds,
         "heads": metrics.scores_of(found.heads, found.targets, labels),
+        "windowed": windowed.windowed_scores(found.heads, dataset, found.ids, found.targets),
         "correlation": correlation.correlation(found.heads, found.targets, labels),
     }
 
@@ -157,6 +159,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
     return [
         f"step {result['step']} on {result['frames']} {result['split']} frames"
         f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",
+        *windowed.lines(result["windowed"]),
         *metrics.table(result["heads"]),
         *correlation.table(result["correlation"]),
     ]

@@ -1,0 +1,197 @@
+"""Does a network follow the driver? Errors of means over windows of time, beside "straight on".
+
+A driver at a keyboard steers in presses of a few frames and leaves the wheel alone in between, so
+the label of a single frame says little. The mean over a second says how the heading changed, which
+is what driving takes. A perfect smooth driver has a small windowed error on such labels, and by
+single frames up to twice the absolute error of a driver who never steers.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxdrive.data.dataset import Dataset
+from jaxdrive.heads import Head, controls
+
+WINDOWS = (1.0, 2.0)
+# A longer time without frames ends a window's run: a border of blocks, or a pause.
+_PAUSE = 0.5
+# Share of a window's time that frames have to cover.
+_COVERED = 0.5
+# Seconds of windows that are drawn together for an interval: bends last longer than blocks.
+_UNIT = 10.0
+_RESAMPLES = 2000
+_INTERVAL = (5, 95)
+
+
+@dataclasses.dataclass(frozen=True)
+class Means:
+    """Means over windows, in order of time.
+
+    Attributes:
+      labels: As recorded, float64 [w].
+      predictions: In the label's unit, float64 [w].
+      units: The stretch of about 10 s that each window is of, int64 [w], ascending.
+    """
+
+    labels: np.ndarray
+    predictions: np.ndarray
+    units: np.ndarray
+
+
+def turning(heads: Mapping[str, Head]) -> list[str]:
+    """The heads that turn the car: those whose label changes its sign in a mirrored image."""
+    return [name for name, head in heads.items() if head.mirror < 0]
+
+
+def windowed_scores(
+    heads: Mapping[str, Head], dataset: Dataset, ids: np.ndarray, predictions: Mapping[str, Any]
+) -> dict[str, list[dict[str, Any]]]:
+    """By head that turns the car, its errors over windows of every length of `WINDOWS`.
+
+    Args:
+      heads: By name.
+      dataset: Of the frames.
+      ids: Records of one split and camera, int32 [n].
+      predictions: By head name, in the range of its target, float32 [n].
+
+    Returns:
+      By head name, see `score`, with "seconds".
+    """
+    return {
+        name: [
+            {"seconds": seconds}
+            | score(
+                window_means(
+                    dataset,
+                    ids,
+                    dataset.labels[heads[name].label][ids],
+                    controls(heads[name], predictions[name]),
+                    seconds,
+                )
+            )
+            for seconds in WINDOWS
+        ]
+        for name in turning(heads)
+    }
+
+
+def window_means(
+    dataset: Dataset, ids: np.ndarray, labels: np.ndarray, predictions: np.ndarray, seconds: float
+) -> Means:
+    """Means of labels and predictions over windows that cross neither a pause nor a session.
+
+    Args:
+      dataset: Of the frames.
+      ids: Records, int32 [n].
+      labels: In their unit, [n].
+      predictions: In the same unit, [n].
+      seconds: Length of a window.
+    """
+    found: list[tuple[float, float]] = []
+    units: list[int] = []
+    for session in dict.fromkeys(dataset.sessions[ids].tolist()):
+        own = np.flatnonzero(dataset.sessions[ids] == session)
+        own = own[np.argsort(dataset.times[ids[own]], kind="stable")]
+        times = dataset.times[ids[own]]
+        first = (units[-1] + 1) if units else 0
+        windows = _windows(times, seconds)
+        found += [
+            (labels[own[rows]].mean(dtype=float), predictions[own[rows]].mean(dtype=float))
+            for rows in windows
+        ]
+        per_unit = max(1, round(_UNIT / seconds))
+        # What is left over at the end of a session belongs to its last whole stretch.
+        last = max(len(windows) // per_unit - 1, 0)
+        units += [first + min(number // per_unit, last) for number in range(len(windows))]
+    pairs = np.array(found).reshape(-1, 2)
+    return Means(pairs[:, 0], pairs[:, 1], np.array(units, np.int64))
+
+
+def _windows(times: np.ndarray, seconds: float) -> list[np.ndarray]:
+    """The frames of every window that frames cover well enough; times ascend."""
+    gaps = np.diff(times)
+    interval = float(np.median(gaps)) if len(gaps) else 0.0
+    # A slow camera does not pause between its frames.
+    pauses = np.flatnonzero(gaps > max(_PAUSE, 2.5 * interval)) + 1
+    least = max(1.0, _COVERED * seconds / interval) if interval else 1.0
+    windows = []
+    for run in np.split(np.arange(len(times)), pauses):
+        if not len(run):
+            continue
+        numbers = np.floor((times[run] - times[run[0]]) / seconds)
+        cuts = np.flatnonzero(np.diff(numbers)) + 1
+        windows += [rows for rows in np.split(run, cuts) if len(rows) >= least]
+    return windows
+
+
+def score(means: Means) -> dict[str, Any]:
+    """How well predictions follow labels over windows.
+
+    Returns:
+      {"windows", "rmse", "straight_on": the error of always 0, "ratio" of the two: below 1 is
+      better than straight on, "interval": of the ratio, 90 %, "stretches": how many it was drawn
+      from, "r2", "correlation"}. What cannot be said is None: without windows, or where all labels
+      are 0.
+    """
+    if not len(means.labels):
+        nothing = ("rmse", "straight_on", "ratio", "interval", "r2", "correlation")
+        return {"windows": 0, "stretches": 0} | dict.fromkeys(nothing)
+    errors = np.square(means.labels - means.predictions)
+    straight = np.square(means.labels)
+    spread = means.labels.std() * means.predictions.std()
+    covariance = np.mean(
+        (means.labels - means.labels.mean()) * (means.predictions - means.predictions.mean())
+    )
+    return {
+        "windows": len(errors),
+        "stretches": len(np.unique(means.units)),
+        "rmse": float(np.sqrt(errors.mean())),
+        "straight_on": float(np.sqrt(straight.mean())),
+        "ratio": float(np.sqrt(errors.sum() / straight.sum())) if straight.any() else None,
+        "interval": _interval(errors, straight, means.units),
+        "r2": float(1 - errors.mean() / means.labels.var()) if means.labels.var() else None,
+        "correlation": float(covariance / spread) if spread > 1e-12 else None,
+    }
+
+
+def _interval(errors: np.ndarray, straight: np.ndarray, units: np.ndarray) -> list[float] | None:
+    """The 90 % interval of the ratio: stretches of windows are drawn with replacement."""
+    _, unit = np.unique(units, return_inverse=True)
+    count = unit.max() + 1
+    if count < 2 or not straight.any():
+        return None
+    sums = np.stack([np.bincount(unit, weights=values) for values in (errors, straight)], 1)
+    drawn = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
+    above, below = sums[drawn].sum(axis=1).T
+    ratios = np.sqrt(above / np.where(below > 0, below, np.nan))
+    low, high = np.nanpercentile(ratios, _INTERVAL)
+    return [float(low), float(high)]
+
+
+def lines(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
+    """Lines of text: how well each head follows the driver."""
+    told = []
+    for name, found in scores.items():
+        for one in found:
+            head = f"{name}, means over {one['seconds']:g} s"
+            if one["ratio"] is None:
+                told.append(f"{head}: no window of test frames with a label other than 0")
+                continue
+            between = (
+                ""
+                if one["interval"] is None
+                else (
+                    f" (90 % interval {one['interval'][0]:.2f} to {one['interval'][1]:.2f} over"
+                    f" {one['stretches']} stretches of {_UNIT:g} s)"
+                )
+            )
+            correlation = one["correlation"]
+            told.append(
+                f"{head}: error {one['rmse']:.3f}, {one['ratio']:.2f} of straight on{between},"
+                f" R2 {one['r2']:.2f}, correlation"
+                f" {'none' if correlation is None else f'{correlation:.2f}'}"
+            )
+    return told
