@@ -64,7 +64,9 @@ def get_config() -> ConfigDict:
     config.keep_every = duration(0)
     # How often the heads' gradients are compared at what they share; 0 = never.
     config.gradients_every = duration(100)
-    # The held-out skill that says which checkpoint is the best: on "natural" frames, or "balanced".
+    # What says on held-out frames which checkpoint is the best: the mean over heads of the skill on
+    # "natural" frames, or "balanced"; or of one head "HEAD:natural", "HEAD:balanced", or
+    # "HEAD:windowed", how well its means over a second follow the driver (R2).
     config.best_by = "natural"
     # Ends a run whose held-out skill has not risen by more than min_improvement for so long; 0 =
     # never.

@@ -15,8 +15,10 @@ from ml_collections import ConfigDict
 from configs import default
 
 
-def get_config() -> ConfigDict:
-    """The default configuration with a Donkeycar's pictures, in blocks of time, and PilotNet."""
+def get_config(variant: str = "steering") -> ConfigDict:
+    """A Donkeycar's images, in blocks of time, and PilotNet, which steers, or presses `pedals` too."""
+    if variant not in ("steering", "pedals"):
+        raise ValueError(f"there is no variant {variant!r}, only steering and pedals")
     config = default.get_config()
     config.num_steps = 300
     config.batch_size = 32
@@ -30,7 +32,8 @@ def get_config() -> ConfigDict:
     # One throttle, forwards and backwards, is what a Donkeycar takes.
     del config.heads.throttle
     del config.heads.brake
-    config.heads.pedals = default.pedals_head()
+    if variant == "pedals":
+        config.heads.pedals = default.pedals_head()
     # There is no simulator of this world here.
     config.drive.tracks = 0
 

@@ -32,7 +32,7 @@ from configs import default
 
 
 def get_config(network: str = "pilotnet") -> ConfigDict:
-    """The simulator's pictures, in blocks of time, and one of four networks."""
+    """The simulator's images, in blocks of time, and one of four networks, or `pedals`."""
     if network not in _NETWORKS:
         raise ValueError(f"there is no variant {network!r}, only {', '.join(_NETWORKS)}")
     config = default.get_config()
@@ -59,6 +59,10 @@ def get_config(network: str = "pilotnet") -> ConfigDict:
     config.augment.flip.probability = 0.5
     config.augment.shift.along = 3
     config.augment.brightness.spread = 0.3
+    if network != "pedals":
+        # Pedals that are pressed in jerks teach nothing, and the controller keeps the speed.
+        del config.heads.throttle
+        del config.heads.brake
     _NETWORKS[network](config)
     return config
 
@@ -115,6 +119,7 @@ def _as_recorded(config: ConfigDict, *, crop_top: int, crop_bottom: int) -> None
 
 _NETWORKS = {
     "pilotnet": _pilotnet,
+    "pedals": _pilotnet,
     "pilotnet_same": _pilotnet_same,
     "first_net": _first_net,
     "small_inception": _small_inception,

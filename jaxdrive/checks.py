@@ -6,7 +6,7 @@ from typing import Any
 
 from jaxdrive import durations
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Head, control_names, heads_from_config, recorded_labels
+from jaxdrive.heads import Head, best_by_of, control_names, heads_from_config, recorded_labels
 from jaxdrive.views import VIEWS
 
 # The least and the largest value of every number; None is no bound.
@@ -74,7 +74,6 @@ _LOCAL = ("data.prepared", "data.dir", "data.path")
 _SIMULATOR = "car_racing"
 # What a simulator can tell a network at the wheel.
 _DRIVING_SCALARS = ("speed",)
-_BEST_BY = ("natural", "balanced")
 _INIT_PARTS = ("backbone", "all")
 _ON_BAD = ("skip", "fail")
 _NATIVE = ("auto", "off")
@@ -126,10 +125,6 @@ def check(config: Mapping[str, Any]) -> None:
         raise UserError(
             "config.early_stopping.patience needs held-out measurements: set config.eval_every"
         )
-    if config["best_by"] not in _BEST_BY:
-        raise UserError(
-            f"config.best_by={config['best_by']!r} is not known: one of {', '.join(_BEST_BY)}"
-        )
     if config["init_part"] not in _INIT_PARTS:
         raise UserError(
             f"config.init_part={config['init_part']!r} is not known: one of"
@@ -138,6 +133,7 @@ def check(config: Mapping[str, Any]) -> None:
     if config["views"] not in VIEWS:
         raise UserError(f"config.views={config['views']!r} is not known: one of {', '.join(VIEWS)}")
     heads = heads_from_config(config["heads"])
+    best_by_of(config["best_by"], heads)
     _check_scalars(config["scalars"], heads)
     _check_controls(heads)
     _check_augment(config["augment"], heads, height=config["data"]["height"])

@@ -28,6 +28,10 @@ KINDS = ("regression", "classification")
 REGRESSION_LOSSES = ("squared", "absolute", "huber")
 # Seconds by which a label may be smoothed or taken from later: a driver's reaction, at most.
 _LONGEST = 5.0
+# What can say which checkpoint is the best: skill on frames as recorded, skill with all bins alike,
+# R2 of means over a second.
+MEASURES = ("natural", "balanced", "windowed")
+MEAN_MEASURES = ("natural", "balanced")
 DECODINGS = ("expectation", "argmax")
 
 
@@ -309,6 +313,28 @@ def learning_text(head: Head) -> str:
     else:
         text = f"{head.loss} error" + (f" (delta {head.delta:g})" if head.loss == "huber" else "")
     return text if head.weight == 1 else f"{head.weight:g} x {text}"
+
+
+def best_by_of(text: str, heads: Mapping[str, Head]) -> tuple[str | None, str]:
+    """The head and the measure of `config.best_by`; no head means the mean over all.
+
+    Raises:
+      UserError: There is no such head or measure.
+    """
+    name, colon, measure = text.rpartition(":")
+    known = MEASURES if colon else MEAN_MEASURES
+    if (colon and name not in heads) or measure not in known:
+        raise UserError(
+            f"config.best_by={text!r} is not known: one of {', '.join(MEAN_MEASURES)}, which are"
+            f" means over heads, or HEAD:MEASURE with a measure of {', '.join(MEASURES)} and a head"
+            f" of {', '.join(heads)}"
+        )
+    if measure == "windowed" and heads[name].mirror > 0:
+        raise UserError(
+            f"config.best_by={text!r}: windowed errors are for heads that turn the car, with"
+            f" config.heads.{name}.mirror=-1"
+        )
+    return name or None, measure
 
 
 def heads_from_config(config: Mapping[str, Any]) -> dict[str, Head]:

@@ -20,11 +20,11 @@ from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.prepare import prepare
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import compare_facts, offline, results, windowed
+from jaxdrive.evaluation import compare_facts, offline, results
 from jaxdrive.evaluation.results import Json
 from jaxdrive.heads import Head, bin_index, bin_texts, controls, targets
 from jaxdrive.logs import logger
-from jaxdrive.training import metrics
+from jaxdrive.training import metrics, windowed
 
 FILE = "compare.json"
 
@@ -58,8 +58,8 @@ def compare(compared: Sequence[epath.Path]) -> Json:
 
     Returns:
       {"heads": {head: {"label", "unit", "bins_of", "bins": [text]}}, "runs": [{"name", "workdir",
-      "split", "frames", "frame_set", "validation_set", "windowed", facts as `compare_facts.facts_of` gives
-      them, "heads": {head: {"scale", and what `fixed_score` gives}}}], "differences":
+      "split", "frames", "frame_set", "validation_set", "windowed", facts as
+      `compare_facts.facts_of` gives them, "heads": {head: {"scale", and what `fixed_score` gives}}}], "differences":
       [{"field", "values": [text by run]}], "warnings": [text]}. Runs of the same frame_set were
       scored on the same frames; validation_set says it of the frames measured while training.
 

@@ -13,9 +13,9 @@ from jaxdrive.data.labels import beyond_bins
 from jaxdrive.data.prepare import fingerprints
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import correlation, windowed
+from jaxdrive.evaluation import correlation
 from jaxdrive.heads import Head, heads_from_config
-from jaxdrive.training import checkpoint, metrics
+from jaxdrive.training import checkpoint, metrics, windowed
 from jaxdrive.training.heldout import predict_frames, prediction_rows
 from jaxdrive.training.parts import make_examples, make_network
 

@@ -8,7 +8,8 @@ import jax
 import numpy as np
 
 from jaxdrive.data.loader import Examples, Rows, frame_batches
-from jaxdrive.training import metrics
+from jaxdrive.heads import best_by_of
+from jaxdrive.training import metrics, windowed
 from jaxdrive.training.memory import out_of_memory_told
 from jaxdrive.training.parallel import Partition
 from jaxdrive.training.parts import Trainer
@@ -79,9 +80,9 @@ class HeldOut:
     """How a state does on the validation frames.
 
     Attributes:
-      line: mse, mae and skill of every head, natural and balanced, as they are logged.
-      skill: The mean of the heads' skills on the distribution of `config.best_by`; None where every
-        label is constant.
+      line: mse, mae and skill of every head, natural and balanced, and the windowed error of heads
+        that turn the car, as they are logged.
+      skill: What `config.best_by` says, larger is better; None where labels are constant.
       records: The validation frames, int32 [n], ascending.
       predictions: By head name, in the range of its target, float32 [n].
     """
@@ -116,4 +117,12 @@ def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> H
         for kind in ("natural", "balanced")
     }
     line |= {"validation/skill": skills["natural"], "validation/balanced_skill": skills["balanced"]}
-    return HeldOut(line, skills[config["best_by"]], ids, predictions)
+    followed = windowed.windowed_scores(trainer.network.heads, dataset, ids, predictions)
+    for head, windows in followed.items():
+        line |= {f"validation/{head}/windowed_{name}": windows[0][name] for name in ("ratio", "r2")}
+    name, measure = best_by_of(config["best_by"], trainer.network.heads)
+    if name is None:
+        best = skills[measure]
+    else:
+        best = followed[name][0]["r2"] if measure == "windowed" else scores[name][measure]["skill"]
+    return HeldOut(line, best, ids, predictions)

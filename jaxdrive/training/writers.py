@@ -244,11 +244,17 @@ class ConsoleWriter(_Writer):
             ]
             balanced = [_text(scalars[f"validation/{head}/balanced_skill"]) for head in self._heads]
             errors = [f"{head} {scalars[f'validation/{head}/mse']:.4f}" for head in self._heads]
+            followed = [
+                f" | {head} over 1 s {ratio:.2f} of straight on"
+                for head in self._heads
+                if (ratio := scalars.get(f"validation/{head}/windowed_ratio")) is not None
+            ]
             logger.info(
-                "    held out: skill %s | balanced %s | mse %s",
+                "    held out: skill %s | balanced %s | mse %s%s",
                 " ".join(skills),
                 " ".join(balanced),
                 " ".join(errors),
+                "".join(followed),
             )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxdrive.evaluation import windowed
+from jaxdrive.training import windowed
 
 RATE = 20
 
