@@ -1,6 +1,6 @@
 """How long from the command to the first update, with and without programs compiled before?
 
-Starts `launch.py train` with configs/udacity.py on a prepared dataset of random images, waits for
+Starts `launch.py train` with configs/udacity.py:pedals on a prepared dataset of random images, waits for
 the metrics of the first update, and ends it; CPU seconds are those of all its threads. The first
 start finds no compiled program, the second one those that the first has left.
 
@@ -34,7 +34,7 @@ def start(folder: Path, name: str) -> dict[str, float]:
       name: Of the workdir.
     """
     command = [
-        *(sys.executable, "launch.py", "train", "--config=configs/udacity.py"),
+        *(sys.executable, "launch.py", "train", "--config=configs/udacity.py:pedals"),
         *(f"--config.data.prepared={folder / 'dataset'}", f"--config.data.dir={folder}"),
         *(f"--workdir={folder / name}", "--config.log_every=1", "--config.eval_every=0"),
         "--config.gradients_every=0",

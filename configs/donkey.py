@@ -16,7 +16,7 @@ from configs import default
 
 
 def get_config(variant: str = "steering") -> ConfigDict:
-    """A Donkeycar's images, in blocks of time, and PilotNet, which steers, or presses `pedals` too."""
+    """A Donkeycar's images, in blocks of time, and PilotNet, for steering, or `pedals` too."""
     if variant not in ("steering", "pedals"):
         raise ValueError(f"there is no variant {variant!r}, only steering and pedals")
     config = default.get_config()

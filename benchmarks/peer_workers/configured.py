@@ -1,6 +1,7 @@
 """Our configurations as workloads for the peers. Runs in our own environment alone."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -37,7 +38,7 @@ def _xception_299() -> Any:
 
 
 NETWORKS: Mapping[str, Network] = {
-    "pilotnet": Network(udacity.get_config),
+    "pilotnet": Network(functools.partial(udacity.get_config, "pedals")),
     "xception": Network(xception.get_config),
     "quickstart": Network(quickstart.get_config),
     "xception-299": Network(_xception_299, gpu_only=True),

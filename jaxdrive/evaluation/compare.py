@@ -59,9 +59,10 @@ def compare(compared: Sequence[epath.Path]) -> Json:
     Returns:
       {"heads": {head: {"label", "unit", "bins_of", "bins": [text]}}, "runs": [{"name", "workdir",
       "split", "frames", "frame_set", "validation_set", "windowed", facts as
-      `compare_facts.facts_of` gives them, "heads": {head: {"scale", and what `fixed_score` gives}}}], "differences":
-      [{"field", "values": [text by run]}], "warnings": [text]}. Runs of the same frame_set were
-      scored on the same frames; validation_set says it of the frames measured while training.
+      `compare_facts.facts_of` gives them, "heads": {head: {"scale", and what `fixed_score`
+      gives}}}], "differences": [{"field", "values": [text by run]}], "warnings": [text]}. Runs of
+      the same frame_set were scored on the same frames; validation_set says it of the frames
+      measured while training.
 
     Raises:
       UserError: A run has no configuration, no checkpoint or no held-out frames.
