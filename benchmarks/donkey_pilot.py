@@ -27,8 +27,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--tub", type=Path, required=True)
+    parser.add_argument("--throttle", type=float, default=0.3, help="of a network that only steers")
     arguments = parser.parse_args()
-    pilot = Pilot(arguments.workdir)
+    pilot = Pilot(arguments.workdir, throttle=arguments.throttle)
     settings = donkey_config.get_config().data.to_dict() | {"path": str(arguments.tub)}
     seconds, told, recorded = [], [], []
     for session in donkey.sessions(settings, donkey.find(settings)):

@@ -1,8 +1,8 @@
 """How long from the command to the first update, with and without programs compiled before?
 
-Starts `launch.py train` with configs/udacity.py:pedals on a prepared dataset of random images, waits for
-the metrics of the first update, and ends it; CPU seconds are those of all its threads. The first
-start finds no compiled program, the second one those that the first has left.
+Starts `launch.py train` with configs/udacity.py:pedals on a prepared dataset of random images,
+waits for the metrics of the first update, and ends it; CPU seconds are those of all its threads.
+The first start finds no compiled program, the second one those that the first has left.
 
 Command:
   python -m benchmarks.start_up

@@ -14,24 +14,7 @@ def get_config() -> ConfigDict:
     config.num_steps = duration(1000)
     # Examples of each head in an update, over all devices and processes.
     config.batch_size = 64
-    # Which examples a head draws. "none": every frame alike. "v2": every bin of its label alike.
-    # "v3": as v2, and every head learns from every image. "v4": as v3, with frames inside a bin
-    # chosen so that the other heads' labels come out even too. "v1": every combination of all
-    # heads' joint_bins alike.
-    config.balance = "v2"
-    # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, all alike: a bin
-    # of n frames is drawn as often as n^(1 - balance_power) says.
-    config.balance_power = 1.0
-    # Of v2 and v3: no frame is drawn more than so many times as often as an average one. 0 = no
-    # limit.
-    config.balance_limit = 0.0
-    # What is drawn: "none", frames as recorded; "fourteen", the views of every frame, which are 7
-    # changes of its brightness (as it is; V of HSV x 0.25 and 1.25; gamma 0.5, 1.5, 2 and 2.5),
-    # each also mirrored. An epoch is one pass over all that is drawn from.
-    config.views = "none"
-    # "own": a head learns from its own batch alone. "all": every head learns from every image.
-    # "auto": "own" for none and v2, "all" for v1, v3 and v4.
-    config.supervise = "auto"
+    _draws(config)
     # "one": one pass over all heads' batches. "separate": one after the other, same numbers.
     # "auto": the faster one on this platform.
     config.passes = "auto"
@@ -87,6 +70,28 @@ def get_config() -> ConfigDict:
     # Tracks to drive after training: seeds 0, 1, ...; 0 = do not drive.
     config.drive.tracks = 20
     return config
+
+
+def _draws(config: ConfigDict) -> None:
+    """Which examples a head draws, and which it learns from."""
+    # Which examples a head draws. "none": every frame alike. "v2": every bin of its label alike.
+    # "v3": as v2, and every head learns from every image. "v4": as v3, with frames inside a bin
+    # chosen so that the other heads' labels come out even too. "v1": every combination of all
+    # heads' joint_bins alike.
+    config.balance = "v2"
+    # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, all alike: a bin
+    # of n frames is drawn as often as n^(1 - balance_power) says.
+    config.balance_power = 1.0
+    # Of v2 and v3: no frame is drawn more than so many times as often as an average one. 0 = no
+    # limit.
+    config.balance_limit = 0.0
+    # What is drawn: "none", frames as recorded; "fourteen", the views of every frame, which are 7
+    # changes of its brightness (as it is; V of HSV x 0.25 and 1.25; gamma 0.5, 1.5, 2 and 2.5),
+    # each also mirrored. An epoch is one pass over all that is drawn from.
+    config.views = "none"
+    # "own": a head learns from its own batch alone. "all": every head learns from every image.
+    # "auto": "own" for none and v2, "all" for v1, v3 and v4.
+    config.supervise = "auto"
 
 
 def _heads() -> ConfigDict:

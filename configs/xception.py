@@ -50,7 +50,7 @@ def _car_racing() -> ConfigDict:
 
 
 def _udacity() -> ConfigDict:
-    config = udacity.get_config()
+    config = udacity.get_config("pedals")
     # Less is cut off than for PilotNet: this network needs 71 rows.
     config.data.crop_top = 60
     config.data.crop_bottom = 20

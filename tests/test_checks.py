@@ -12,7 +12,8 @@ from jaxdrive.checks import check, check_driving, check_serving
 from jaxdrive.errors import UserError
 
 VARIANTS = {
-    "udacity": ("pilotnet", "pilotnet_same", "first_net", "small_inception"),
+    "donkey": ("steering", "pedals"),
+    "udacity": ("pilotnet", "pedals", "pilotnet_same", "first_net", "small_inception"),
     "udacity_augmented": ("popular", "fourteen"),
     "tfds": ("toy_drives",),
 }
@@ -179,11 +180,11 @@ def test_an_input_that_a_label_is_made_of_is_refused():
 
 
 def test_a_network_drives_the_udacity_simulator_with_what_it_tells():
-    for get_config in (quickstart.get_config, udacity.get_config):
+    config = udacity.get_config("pedals").to_dict()
+    for pressing in (quickstart.get_config().to_dict(), config):
         for set_speed in (0.0, 10.0):
-            check_serving(get_config().to_dict(), set_speed=set_speed)
-    config = udacity.get_config().to_dict()
-    only_steers = config | {"heads": {"steering": config["heads"]["steering"]}}
+            check_serving(pressing, set_speed=set_speed)
+    only_steers = udacity.get_config().to_dict()
     check_serving(only_steers, set_speed=10.0)
     with pytest.raises(UserError, match=r"set_speed=0 .* no head for throttle: .*set_speed=10"):
         check_serving(only_steers, set_speed=0.0)

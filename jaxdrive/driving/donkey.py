@@ -4,7 +4,7 @@ In the car's manage.py:
 
     from jaxdrive.driving.donkey import Pilot
 
-    pilot = Pilot("runs/donkey")
+    pilot = Pilot("runs/donkey", throttle=0.3)
     V.add(pilot, inputs=["cam/image_array"], outputs=["pilot/angle", "pilot/throttle"],
           run_condition="run_pilot")
 
@@ -30,12 +30,20 @@ class Pilot:
       step: Updates that the network was trained for.
     """
 
-    def __init__(self, workdir: str | os.PathLike[str], *, step: int | None = None) -> None:
+    def __init__(
+        self,
+        workdir: str | os.PathLike[str],
+        *,
+        step: int | None = None,
+        throttle: float | None = None,
+    ) -> None:
         """Loads a checkpoint and compiles its network, so that the first picture does not wait.
 
         Args:
           workdir: Folder of the run.
           step: Which checkpoint; None = the best.
+          throttle: To give all the time, -1 to 1, where the network has no head for it; a network
+            that has one decides itself.
 
         Raises:
           UserError: There is no such checkpoint, or its network cannot drive a Donkeycar.
@@ -49,6 +57,15 @@ class Pilot:
             raise UserError(
                 f"the network in {folder} does not steer: it has heads for {', '.join(told)}"
             )
+        pedals = {"throttle", "brake"} & set(told)
+        if not pedals and throttle is None:
+            raise UserError(
+                f"the network in {folder} only steers: say how fast the car is to go, such as"
+                " Pilot(..., throttle=0.3), or train configs/donkey.py:pedals"
+            )
+        if throttle is not None and not -1 <= throttle <= 1:
+            raise UserError(f"throttle has to be from -1 to 1, found {throttle}")
+        self._throttle = None if pedals else throttle
         if self._policy.scalars:
             raise UserError(
                 f"the network in {folder} needs {', '.join(self._policy.scalars)} beside the"
@@ -66,12 +83,13 @@ class Pilot:
             camera has none yet, for which the car stands still.
 
         Returns:
-          (angle, throttle), both in -1 to 1: left is negative, so is braking or going backwards. A
-          network without a head for it gives no throttle.
+          (angle, throttle), both in -1 to 1: left is negative, so is braking or going backwards.
         """
         if image_array is None:
             return 0.0, 0.0
         told = self._policy([image_array], {}, rows=1)
+        if self._throttle is not None:
+            return float(told["steering"][0]), self._throttle
         throttle = sum(
             factor * float(told[name][0])
             for name, factor in (("throttle", 1.0), ("brake", -1.0))

@@ -42,7 +42,8 @@ PEDALS = {0.2: 0, 0.7: 1, 1.0: 2}
 @settings(max_examples=100, deadline=None)
 def test_report_says_what_is_there_and_what_is_drawn(rows, mode, supervise):
     angle, pedal = np.array(rows, np.float32).T
-    labels, ids = {"angle": angle, "pedal": pedal}, np.arange(len(rows), dtype=np.int32)
+    ids = np.arange(len(rows), dtype=np.int32)
+    labels = {"steering": angle, "throttle": pedal}
     cameras, supervise = np.full(len(rows), "center"), resolve_supervise(mode, supervise)
     # All lengths of passes divide it, so that what is drawn is exactly what is planned.
     size = 16 * 12 * 12
@@ -51,10 +52,10 @@ def test_report_says_what_is_there_and_what_is_drawn(rows, mode, supervise):
     assert (found["mode"], found["supervise"]) == (mode, supervise)
     drawn = {name: plan.draw(0) for name, plan in plans.items()}
     every = np.concatenate(list(drawn.values()))
-    told = {"steering": ("angle", ANGLES), "throttle": ("pedal", PEDALS)}
-    for name, (label, bins) in told.items():
+    told = {"steering": ANGLES, "throttle": PEDALS}
+    for name, bins in told.items():
         part = found["heads"][name]
-        index = np.array([bins[round(float(value), 3)] for value in labels[label]])
+        index = np.array([bins[round(float(value), 3)] for value in labels[name]])
         frames = np.bincount(index, minlength=len(bins))
         learned = index[drawn[name] if supervise == "own" else every]
         share = np.bincount(learned, minlength=len(bins)) / len(learned)

@@ -34,7 +34,7 @@ HEADS = {"steering": STEERING}
 def plan_of(labels, cameras, ids, *, mode, batch_size):
     plans = make_plans(
         HEADS,
-        {"angle": labels},
+        {"steering": labels},
         cameras,
         ids,
         balance=Balance(mode),
@@ -112,7 +112,7 @@ def test_views_are_balanced_by_the_bin_of_their_own_label(rows, batch_size):
 
     found = report(
         HEADS,
-        {"angle": labels},
+        {"steering": labels},
         cameras,
         ids,
         {"steering": plan},

@@ -40,7 +40,7 @@ def driven(launch, tmp_path_factory):
     folder = tmp_path_factory.mktemp("car")
     tubs.record(folder / "tub", 240, size=(80, 64), deleted=[3])
     (folder / "tub" / "images" / "9_cam_image_array_.jpg").write_bytes(b"")
-    words = ("--config=configs/donkey.py", f"--config.data.path={folder / 'tub'}")
+    words = ("--config=configs/donkey.py:pedals", f"--config.data.path={folder / 'tub'}")
     done = launch("train", *words, workdir=folder / "run", **FIELDS)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Of 239 frames, 1 are bad: image empty (1)" in done.stdout
@@ -70,6 +70,8 @@ def test_the_part_says_what_evaluation_measured(driven):
 def test_a_network_that_cannot_drive_a_donkeycar_is_refused(driven, trained):
     with pytest.raises(UserError, match=r"needs speed beside the picture.*configs/donkey\.py"):
         Pilot(trained)
+    with pytest.raises(UserError, match=r"throttle has to be from -1 to 1, found 3\.0"):
+        Pilot(driven / "run", throttle=3.0)
     with pytest.raises(UserError, match="there is no checkpoint of step 3"):
         Pilot(driven / "run", step=3)
     with pytest.raises(UserError, match="holds no run"):

@@ -45,7 +45,7 @@ def recordings(tmp_path_factory):
 
 
 def start(launch, verb, path, workdir, **fields):
-    words = ("--config=configs/udacity.py", f"--config.data.path={path}")
+    words = ("--config=configs/udacity.py:pedals", f"--config.data.path={path}")
     return launch(verb, *words, workdir=workdir, **(FIELDS | fields))
 
 

@@ -33,7 +33,8 @@ def plain_means(times, values, seconds):
             start = time
         windows.setdefault((start, np.floor((time - start) / seconds)), []).append(value)
         last = time
-    return [np.mean(own) for own in windows.values() if len(own) >= 0.5 * seconds * RATE]
+    least = 0.5 * seconds / np.median(np.diff(times))
+    return [np.mean(own) for own in windows.values() if len(own) >= least]
 
 
 # Frames at 20 a second, of which some are missing, with pauses of 1 to 3 s.
