@@ -188,10 +188,12 @@ def lines(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
                     f" {one['stretches']} stretches of {_UNIT:g} s)"
                 )
             )
-            correlation = one["correlation"]
             told.append(
                 f"{head}: error {one['rmse']:.3f}, {one['ratio']:.2f} of straight on{between},"
-                f" R2 {one['r2']:.2f}, correlation"
-                f" {'none' if correlation is None else f'{correlation:.2f}'}"
+                f" R2 {_text(one['r2'])}, correlation {_text(one['correlation'])}"
             )
     return told
+
+
+def _text(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f}"

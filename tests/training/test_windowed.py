@@ -118,5 +118,11 @@ def test_without_windows_or_bends_nothing_is_said():
     assert (few["windows"], few["ratio"]) == (0, None)
     zeros = windowed.score(means_of(np.arange(100) / RATE, np.zeros(100), np.ones(100)))
     assert (zeros["windows"], zeros["ratio"], zeros["r2"]) == (5, None, None)
+    one = windowed.score(means_of(np.arange(20) / RATE, np.ones(20), np.full(20, 0.5)))
+    assert (one["windows"], one["ratio"], one["interval"], one["r2"]) == (1, 0.5, None, None)
+    (line,) = windowed.lines({"steering": [{"seconds": 2.0, **one}]})
+    assert line == (
+        "steering, means over 2 s: error 0.500, 0.50 of straight on, R2 unknown, correlation unknown"
+    )
     (line,) = windowed.lines({"steering": [{"seconds": 1.0, **zeros}]})
     assert line == "steering, means over 1 s: no window of test frames with a label other than 0"
