@@ -122,7 +122,8 @@ def test_without_windows_or_bends_nothing_is_said():
     assert (one["windows"], one["ratio"], one["interval"], one["r2"]) == (1, 0.5, None, None)
     (line,) = windowed.lines({"steering": [{"seconds": 2.0, **one}]})
     assert line == (
-        "steering, means over 2 s: error 0.500, 0.50 of straight on, R2 unknown, correlation unknown"
+        "steering, means over 2 s: error 0.500, 0.50 of straight on, R2 unknown, correlation"
+        " unknown"
     )
     (line,) = windowed.lines({"steering": [{"seconds": 1.0, **zeros}]})
     assert line == "steering, means over 1 s: no window of test frames with a label other than 0"
