@@ -93,8 +93,9 @@ def _first(pattern: str, printed: str) -> float:
 
 
 def _train(config: str, inputs: Inputs, *flags: str) -> list[str]:
+    file, colon, variant = config.partition(":")
     return [
-        *("launch.py", "train", f"--config=configs/{config}.py", *flags),
+        *("launch.py", "train", f"--config=configs/{file}.py{colon}{variant}", *flags),
         *(f"--workdir={inputs.folder / 'run'}", f"--config.data.dir={inputs.folder / 'datasets'}"),
     ]
 
@@ -208,7 +209,7 @@ CHECKS = (
     Check(
         "udacity",
         lambda inputs: [
-            _train("udacity", inputs, f"--config.data.path={inputs.recordings['udacity']}"),
+            _train("udacity:pedals", inputs, f"--config.data.path={inputs.recordings['udacity']}"),
             [
                 *("-m", "benchmarks.udacity_server", f"--workdir={inputs.folder / 'run'}"),
                 f"--recording={inputs.recordings['udacity']}",
@@ -225,7 +226,7 @@ CHECKS = (
     Check(
         "donkey",
         lambda inputs: [
-            _train("donkey", inputs, f"--config.data.path={inputs.recordings['donkey']}"),
+            _train("donkey:pedals", inputs, f"--config.data.path={inputs.recordings['donkey']}"),
             [
                 *("-m", "benchmarks.donkey_pilot", f"--workdir={inputs.folder / 'run'}"),
                 f"--tub={inputs.recordings['donkey']}",

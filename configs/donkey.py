@@ -20,12 +20,10 @@ def get_config(variant: str = "steering") -> ConfigDict:
     if variant not in ("steering", "pedals"):
         raise ValueError(f"there is no variant {variant!r}, only steering and pedals")
     config = default.get_config()
-    config.num_steps = 300
+    config.num_steps = "20 epochs"
     config.batch_size = 32
     config.log_every = 20
-    config.eval_every = 50
-    config.checkpoint_every = 50
-    config.best_by = "balanced"
+    config.eval_every = config.checkpoint_every = "2 epochs"
     # The car tells no speed, and has one camera.
     config.scalars = ConfigDict()
     config.heads.steering.corrections = ConfigDict()
@@ -34,6 +32,12 @@ def get_config(variant: str = "steering") -> ConfigDict:
     del config.heads.brake
     if variant == "pedals":
         config.heads.pedals = default.pedals_head()
+        config.best_by = "balanced"
+    else:
+        # Means over a second say how the heading changed (docs/decisions.md).
+        config.best_by = "steering:windowed"
+        config.balance = "none"
+        config.heads.steering.smooth_seconds = 0.3
     # There is no simulator of this world here.
     config.drive.tracks = 0
 

@@ -15,7 +15,7 @@ skill of 0.41 (popular, which draws all frames alike; natural 0.00) and of 0.72 
 as configs/udacity.py, seed 0).
 
 In the last third of the training these changes grow weaker, to nothing at its end; only `popular`
-mirrors to the last. Whoever changes --config.num_steps changes the schedules with it.
+mirrors to the last. Change the schedules together with --config.num_steps.
 """
 
 from ml_collections import ConfigDict
@@ -27,7 +27,7 @@ def get_config(variant: str = "popular") -> ConfigDict:
     """configs/udacity.py with other random changes."""
     if variant not in _VARIANTS:
         raise ValueError(f"there is no variant {variant!r}, only {', '.join(_VARIANTS)}")
-    config = udacity.get_config()
+    config = udacity.get_config("pedals")
     config.augment.shift.sideways = 0
     config.augment.shift.along = 0
     config.augment.brightness.spread = 0.0
@@ -46,20 +46,24 @@ def _popular(config: ConfigDict) -> None:
     config.augment.brightness.bias = -0.25
     config.augment.shadow.probability = 0.5
     config.augment.small_angles.probability = 0.9
-    config.augment.small_angles.schedule = ((0, 1.0), (config.num_steps, 0.0))
+    config.augment.small_angles.schedule = ((0, 1.0), (f"{udacity.EPOCHS} epochs", 0.0))
     for kind in ("shift", "brightness", "shadow"):
-        config.augment[kind].schedule = _fading(config)
+        config.augment[kind].schedule = _fading(udacity.EPOCHS)
 
 
 def _fourteen(config: ConfigDict) -> None:
     config.views = "fourteen"
+    # An epoch is a pass over all views.
+    epochs = round(udacity.EPOCHS / 14, 3)
+    config.num_steps = f"{epochs} epochs"
+    config.eval_every = config.checkpoint_every = f"{round(epochs / 6, 3)} epochs"
     # The views are mirrored themselves.
     config.augment.flip.probability = 0.0
-    config.augment.views.schedule = _fading(config)
+    config.augment.views.schedule = _fading(epochs)
 
 
-def _fading(config: ConfigDict) -> tuple[tuple[int, float], ...]:
-    return ((2 * config.num_steps // 3, 1.0), (config.num_steps, 0.0))
+def _fading(epochs: float) -> tuple[tuple[str, float], ...]:
+    return ((f"{2 * epochs / 3:.3f} epochs", 1.0), (f"{epochs} epochs", 0.0))
 
 
 _VARIANTS = {"popular": _popular, "fourteen": _fourteen}
