@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from jaxdrive.data.labels import beyond_bins
 from jaxdrive.data.prepare import fingerprints
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import correlation
+from jaxdrive.evaluation import correlation, side_cameras
 from jaxdrive.heads import Head, heads_from_config
 from jaxdrive.training import checkpoint, metrics, windowed
 from jaxdrive.training.heldout import predict_frames, prediction_rows
@@ -62,15 +62,17 @@ def evaluate(
 
     Returns:
       {"step", "split", "dataset", "trained_on", "frames", "images_per_second", "heads": {head: see
-      `metrics.score`}, "windowed": see `windowed.windowed_scores`, "correlation": see
-      `correlation.correlation`}; dataset is its fingerprint, trained_on that of the run's, None
-      where it is not known.
+      `metrics.score`}, "windowed": see `windowed.windowed_scores`, "side_cameras": see
+      `side_cameras.responses`, "correlation": see `correlation.correlation`}; dataset is its
+      fingerprint, trained_on that of the run's, None where it is not known.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
     """
-    found = predict(config, workdir, dataset, step=step, split=split)
+    restored = restore(config, workdir, dataset, step)
+    found = _predictions(restored, dataset, split)
     labels = {name: values[found.ids] for name, values in dataset.labels.items()}
+    heads = found.heads
     return {
         "step": found.step,
         "split": split,
@@ -78,9 +80,10 @@ def evaluate(
         "trained_on": found.trained_on,
         "frames": len(found.ids),
         "images_per_second": len(found.ids) / found.seconds,
-        "heads": metrics.scores_of(found.heads, found.targets, labels),
-        "windowed": windowed.windowed_scores(found.heads, dataset, found.ids, found.targets),
-        "correlation": correlation.correlation(found.heads, found.targets, labels),
+        "heads": metrics.scores_of(heads, found.targets, labels),
+        "windowed": windowed.windowed_scores(heads, dataset, found.ids, found.targets),
+        "side_cameras": side_cameras.responses(heads, dataset, split, restored.predicted),
+        "correlation": correlation.correlation(heads, found.targets, labels),
     }
 
 
@@ -96,21 +99,40 @@ def predict(
 
     Only frames of the camera that drives count.
     """
-    ids = dataset.driving_ids(split)
-    if not len(ids):
-        counts = ", ".join(f"{name}: {len(dataset.driving_ids(name))}" for name in SPLITS)
-        raise UserError(
-            f"the dataset in {dataset.path} has no {split} frames ({counts}): use --split"
-        )
+    return _predictions(restore(config, workdir, dataset, step), dataset, split)
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """A checkpoint that answers.
+
+    Attributes:
+      step: Of the checkpoint.
+      trained_on: Fingerprint of the run's dataset; None where no checkpoint tells it.
+      heads: By name.
+      predicted: Gives by head name the predictions for records (int32 [n]) of the dataset, in the
+        range of the head's target, float32 [n].
+    """
+
+    step: int
+    trained_on: str | None
+    heads: Mapping[str, Head]
+    predicted: Callable[[np.ndarray], dict[str, np.ndarray]]
+
+
+def restore(
+    config: Mapping[str, Any], workdir: epath.Path, dataset: Dataset, step: int | None
+) -> Restored:
+    """A checkpoint, restored to answer to frames of a dataset; takes and raises as `evaluate`."""
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)
     with checkpoint.open_manager(workdir, read_only=True) as manager:
         chosen = checkpoint.choose_step(manager, step)
-        restored = checkpoint.restore_model(
+        model = checkpoint.restore_model(
             manager, chosen, network.template, network.partition.state_sharding
         )
         trained_on = (checkpoint.read_meta(manager) or {}).get("dataset_fingerprint")
-    variables = network.partition.put_state(restored)
+    variables = network.partition.put_state(model)
 
     def predicted(records: np.ndarray) -> dict[str, np.ndarray]:
         return predict_frames(
@@ -123,11 +145,21 @@ def predict(
             threads=config["loader"]["threads"],
         )
 
-    predicted(ids[:1])  # Compiles, which is no part of the speed of evaluation.
+    return Restored(chosen, trained_on, network.heads, predicted)
+
+
+def _predictions(restored: Restored, dataset: Dataset, split: str) -> Predictions:
+    ids = dataset.driving_ids(split)
+    if not len(ids):
+        counts = ", ".join(f"{name}: {len(dataset.driving_ids(name))}" for name in SPLITS)
+        raise UserError(
+            f"the dataset in {dataset.path} has no {split} frames ({counts}): use --split"
+        )
+    restored.predicted(ids[:1])  # Compiles, which is no part of the speed of evaluation.
     started = time.perf_counter()
-    targets = predicted(ids)
+    targets = restored.predicted(ids)
     seconds = time.perf_counter() - started
-    return Predictions(chosen, trained_on, network.heads, ids, targets, seconds)
+    return Predictions(restored.step, restored.trained_on, restored.heads, ids, targets, seconds)
 
 
 def remarks(
@@ -160,6 +192,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
         f"step {result['step']} on {result['frames']} {result['split']} frames"
         f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",
         *windowed.lines(result["windowed"]),
+        *side_cameras.lines(result["side_cameras"]),
         *metrics.table(result["heads"]),
         *correlation.table(result["correlation"]),
     ]
