@@ -77,6 +77,7 @@ def made(run: Mapping[str, Any], path: str, datasets: Path) -> dict[str, Any]:
             for name, score in found["heads"].items()
         },
         "windowed": found["windowed"],
+        "side_cameras": found["side_cameras"],
     }
 
 
