@@ -16,9 +16,9 @@ from jaxdrive.data import store_writer
 from jaxdrive.data.dataset import Dataset, open_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
 from jaxdrive.data.image_reader import ImageReader
+from jaxdrive.data.label_table import build_labels
 from jaxdrive.data.split import SplitRule
 from jaxdrive.data.store import open_store, store_folder, store_key
-from jaxdrive.data.table import build_labels
 from jaxdrive.heads import heads_from_config, targets
 from jaxdrive.training.parts import plans_of
 

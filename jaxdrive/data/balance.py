@@ -25,9 +25,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxdrive.data.draw_weights import copies_of, equal_bins, record_weights
 from jaxdrive.data.joint import even_copies
 from jaxdrive.data.views import targets_of
-from jaxdrive.data.weights import copies_of, equal_bins, record_weights
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, bin_index
 
@@ -48,7 +48,7 @@ class Balance:
 
     Attributes:
       mode: One of `MODES`.
-      power: Of v2 and v3: from 0, frames as recorded, to 1, equal bins; see `weights.py`.
+      power: Of v2 and v3: from 0, frames as recorded, to 1, equal bins; see `draw_weights.py`.
       limit: Of v2 and v3: no record is drawn more than so many times as often as an average one;
         0 = no limit.
     """

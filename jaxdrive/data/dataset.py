@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from jaxdrive.data import bad_rows, usage
 from jaxdrive.data.frames import DRIVING_CAMERA, LABEL, Session
+from jaxdrive.data.label_table import Labels, label_names, split_counts, unique, used_rows
 from jaxdrive.data.split import GAP, SPLITS
 from jaxdrive.data.store import (
     IMAGE,
@@ -38,7 +39,6 @@ from jaxdrive.data.store import (
     shard_of,
     verify,
 )
-from jaxdrive.data.table import Labels, label_names, split_counts, unique, used_rows
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable, derive
 
@@ -149,7 +149,7 @@ def write_dataset(
       folder: Of the dataset; its stores are beside it.
       sessions: In order.
       stores: By session, its store.
-      labels: What `table.build_labels` made of these.
+      labels: What `label_table.build_labels` made of these.
       about: What the manifest says first: fingerprint, source, settings, fit.
 
     Raises:

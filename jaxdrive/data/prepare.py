@@ -22,6 +22,7 @@ from jaxdrive.data import bad_rows, store_writer
 from jaxdrive.data import dataset as datasets
 from jaxdrive.data.dataset import Dataset, open_dataset, write_dataset
 from jaxdrive.data.frames import RESIZES, Fit, Session
+from jaxdrive.data.label_table import build_labels
 from jaxdrive.data.sources import car_racing, donkey, tfds_dataset, udacity
 from jaxdrive.data.split import SPLITS, rule_of
 from jaxdrive.data.store import (
@@ -35,7 +36,6 @@ from jaxdrive.data.store import (
     store_key,
     verify,
 )
-from jaxdrive.data.table import build_labels
 from jaxdrive.data.workers import worker_pool
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable

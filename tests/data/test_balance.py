@@ -58,7 +58,7 @@ def centre(labels) -> np.ndarray:
 def plan_of(labels, ids, *, mode="v2", seed=0, batch_size=8, head=STEERING):
     plans = make_plans(
         {head.name: head},
-        {head.label: labels},
+        {head.name: labels},
         centre(labels),
         ids,
         balance=Balance(mode),
@@ -115,8 +115,8 @@ def joint_tables(draw, largest: int = 24):
     """Labels of a table by name, as drawn by two heads with few bins: any combination may lack."""
     size = draw(st.integers(1, largest))
     columns = {
-        "angle": st.sampled_from([-0.5, -0.2, 0.0, 0.1, 0.5]),
-        "pedal": st.sampled_from([0.0, 0.1, 0.5, 1.0]),
+        "steering": st.sampled_from([-0.5, -0.2, 0.0, 0.1, 0.5]),
+        "throttle": st.sampled_from([0.0, 0.1, 0.5, 1.0]),
     }
     return {
         name: np.array(draw(st.lists(values, min_size=size, max_size=size)), np.float32)
@@ -125,20 +125,22 @@ def joint_tables(draw, largest: int = 24):
 
 
 def joint_plans(labels, *, mode, batch_size=8, seed=0):
-    ids = np.arange(len(labels["angle"]), dtype=np.int32)
+    ids = np.arange(len(labels["steering"]), dtype=np.int32)
     return make_plans(
         JOINT, labels, centre(ids), ids, balance=Balance(mode), seed=seed, batch_size=batch_size
     )
 
 
 @given(joint_tables(), st.integers(1, 30), st.integers(0, 2**31))
-@example({"angle": np.zeros(3, np.float32), "pedal": np.zeros(3, np.float32)}, 2, 0)
+@example({"steering": np.zeros(3, np.float32), "throttle": np.zeros(3, np.float32)}, 2, 0)
 @settings(max_examples=100, deadline=None)
 def test_v1_draws_every_combination_once_a_run_over_the_batches_of_all_heads(
     labels, batch_size, seed
 ):
     # The combinations, named without the code under test: -0.2 and 0.1 have bins of their own.
-    names = np.array([f"{a} {p}" for a, p in zip(labels["angle"], labels["pedal"], strict=True)])
+    names = np.array(
+        [f"{a} {p}" for a, p in zip(labels["steering"], labels["throttle"], strict=True)]
+    )
     combinations = {name: np.flatnonzero(names == name) for name in set(names)}
     plans = joint_plans(labels, mode="v1", batch_size=batch_size, seed=seed)
     largest = max(map(len, combinations.values()))
@@ -173,8 +175,8 @@ def test_v4_draws_own_bins_once_a_run_and_all_frames_while_the_others_come_out_e
 ):
     plans = joint_plans(labels, mode="v4", batch_size=batch_size, seed=seed)
     plain = joint_plans(labels, mode="v2")
-    for head, other in (("steering", "pedal"), ("throttle", "angle")):
-        own = labels[JOINT[head].label]
+    for head, other in (("steering", "throttle"), ("throttle", "steering")):
+        own = labels[head]
         bins = {value: np.flatnonzero(own == value) for value in set(own.tolist())}
         drawn = draw_many(plans[head], len(bins) * PASSES * max(map(len, bins.values())))
         for run in drawn[: len(drawn) // len(bins) * len(bins)].reshape(-1, len(bins)):
@@ -242,8 +244,8 @@ def test_far_positions_cost_no_more_than_near_ones():
 
 def test_each_head_balances_its_own_label():
     labels = {
-        "angle": np.array([0.0] * 8 + [0.5] * 2, np.float32),
-        "pedal": np.linspace(0, 1, 10, dtype=np.float32),
+        "steering": np.array([0.0] * 8 + [0.5] * 2, np.float32),
+        "throttle": np.linspace(0, 1, 10, dtype=np.float32),
     }
     ids = np.arange(10, dtype=np.int32)
     plans = make_plans(
@@ -260,7 +262,7 @@ def test_a_frame_is_binned_by_its_corrected_label():
     for mode in ("v1", "v2"):
         plans = make_plans(
             {"steering": head},
-            {"angle": labels},
+            {"steering": labels},
             cameras,
             ids,
             balance=Balance(mode),

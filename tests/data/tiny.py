@@ -10,9 +10,9 @@ import numpy as np
 from jaxdrive.data import store_writer
 from jaxdrive.data.dataset import Dataset, open_dataset, write_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
+from jaxdrive.data.label_table import build_labels
 from jaxdrive.data.split import SplitRule
 from jaxdrive.data.store import Store, open_store, store_folder, store_key
-from jaxdrive.data.table import build_labels
 from jaxdrive.heads import Bins, Head
 
 HEIGHT, WIDTH = 6, 8

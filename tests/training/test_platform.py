@@ -16,7 +16,7 @@ from jaxdrive.training.parts import computation, make_init, make_network, spread
 
 CONFIGS = {
     "small": quickstart.get_config,
-    "pilotnet": udacity.get_config,
+    "pilotnet": lambda: udacity.get_config("pedals"),
     "first_net": lambda: udacity.get_config("first_net"),
     "xception": xception.get_config,
 }

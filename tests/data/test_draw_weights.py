@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxdrive.data.balance import Balance, Plan, check_balance
+from jaxdrive.data.draw_weights import copies_of, equal_bins, record_weights
 from jaxdrive.data.joint import PASSES
-from jaxdrive.data.weights import copies_of, equal_bins, record_weights
 from jaxdrive.errors import UserError
 
 bins = st.lists(st.integers(0, 6), min_size=1, max_size=80).map(np.array)
