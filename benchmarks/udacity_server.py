@@ -34,6 +34,7 @@ import socketio
 from etils import epath
 from PIL import Image
 
+from jaxdrive import durations
 from jaxdrive import workdir as workdirs
 from jaxdrive.data.frames import DRIVING_CAMERA
 from jaxdrive.data.prepare import fit_shape
@@ -55,6 +56,8 @@ def policy_of(arguments: argparse.Namespace) -> Policy:
         policy = load_policy(workdirs.read_config(workdir), workdir, None)
     else:
         config = runpy.run_path(arguments.config)["get_config"]().to_dict()
+        # Any length of an epoch will do for a network that is not trained.
+        config = durations.resolve(config, 1000.0)
         network = make_network(config, fit_shape(config["data"]))
         state = make_init(config, network)()
         policy = make_policy(config, network, (state.params, state.batch_stats), step=0)
