@@ -326,8 +326,9 @@ def _describe_over_steps(axes: Axes, *, title: str, y: str) -> None:
 
 
 def _legend(figure: Figure) -> None:
-    """Puts the legend below the axes, where it covers no data."""
-    figure.legend(loc="outside lower center", ncols=4)
+    """Puts the legend below the axes, where it covers no data; one head alone needs none."""
+    if any(axes.get_legend_handles_labels()[0] for axes in figure.axes):
+        figure.legend(loc="outside lower center", ncols=4)
 
 
 def _marker(steps: Floats) -> str:
