@@ -106,8 +106,8 @@ def summary(results: Sequence[Mapping[str, Any]]) -> list[str]:
             "balanced MAE": statistics.mean(score["balanced"]["mae"] for score in steering),
             "seconds": statistics.mean(line["seconds"] for line in own),
         }
-        told = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
-        lines.append(f"{key[0]:8} {key[1]:24} {len(own):2} runs  {told}")
+        text = "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())
+        lines.append(f"{key[0]:8} {key[1]:24} {len(own):2} runs  {text}")
     return lines
 
 

@@ -21,13 +21,13 @@ import cv2
 import numpy as np
 
 from benchmarks.peer_workers.conversation import ROOT
+from benchmarks.real_recordings import FOLDS
 from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.label_functions import learned_labels
 from jaxdrive.data.prepare import prepare
 from jaxdrive.heads import bin_index, heads_from_config, targets
 from jaxdrive.training import metrics, windowed
 
-FOLDS = 5
 _FILTERS, _SIDE = 48, 5
 _HEIGHT, _WIDTH = 22, 64
 # Columns between two places of a filter, and regions that places are averaged over.

@@ -74,12 +74,12 @@ def get_config() -> ConfigDict:
 
 def _draws(config: ConfigDict) -> None:
     """Which examples a head draws, and which it learns from."""
-    # Which examples a head draws. "none": every frame alike. "v2": every bin of its label alike.
-    # "v3": as v2, and every head learns from every image. "v4": as v3, with frames inside a bin
-    # chosen so that the other heads' labels come out even too. "v1": every combination of all
-    # heads' joint_bins alike.
+    # Which examples a head draws. "none": every frame equally. "v2": every bin of its label
+    # equally. "v3": as v2, and every head learns from every image. "v4": as v3, with frames
+    # inside a bin chosen so that the other heads' labels come out even too. "v1": every
+    # combination of all heads' joint_bins equally.
     config.balance = "v2"
-    # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, all alike: a bin
+    # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, equally: a bin
     # of n frames is drawn as often as n^(1 - balance_power) says.
     config.balance_power = 1.0
     # Of v2 and v3: no frame is drawn more than so many times as often as an average one. 0 = no

@@ -22,7 +22,7 @@ from jaxdrive.data.prepare import alone_in, dataset_folder
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import wording
-from jaxdrive.logs import logger
+from jaxdrive.logs import logger, plural
 
 # Names of runs or datasets in a line of the list, at most.
 _SHOWN = 4
@@ -53,8 +53,8 @@ def verify(data: Mapping[str, Any]) -> None:
     found = verify_dataset(folder)
     if found.faults:
         raise UserError("\n".join(found.faults))
-    checked = f"{_plural(found.shards, 'shard')}, {wording.size(found.size)}"
-    unchecked = f"; {_plural(found.unchecked, 'shard')} could not be checked for want of a checksum"
+    checked = f"{plural(found.shards, 'shard')}, {wording.size(found.size)}"
+    unchecked = f"; {plural(found.unchecked, 'shard')} could not be checked for want of a checksum"
     logger.info(
         "Verified: %s: all bytes are as they were written%s",
         checked,
@@ -110,7 +110,7 @@ def _delete(
         return
     _show([f"To delete from {folder}:", *_plan(going, items)])
     size = wording.size(inventory.freed(going))
-    if not yes and not _agreed(f"Delete {_plural(len(going), 'folder')} and free {size}?"):
+    if not yes and not _agreed(f"Delete {plural(len(going), 'folder')} and free {size}?"):
         logger.info("Nothing was deleted")
         return
     shown = {item.name: set(inventory.users_of(item, items)) for item in going}
@@ -127,7 +127,7 @@ def _delete(
                 )
         size = wording.size(inventory.freed(going))
         inventory.delete(going)
-    logger.info("Deleted %s: %s are free again", _plural(len(going), "folder"), size)
+    logger.info("Deleted %s: %s are free again", plural(len(going), "folder"), size)
     staying = [item for item in now if item not in going]
     free = [
         item
@@ -203,7 +203,7 @@ def _listing(folder: Path, items: Sequence[Item]) -> list[str]:
 def _dataset_row(item: Item, items: Sequence[Item]) -> list[str]:
     names = item.stores or ()
     size = wording.size(sum(other.size for other in items if other.name in names))
-    images = "its own" if item.old else f"{size} in {_plural(len(names), 'store')}"
+    images = "its own" if item.old else f"{size} in {plural(len(names), 'store')}"
     return [
         *_first_columns(item, items),
         "unknown" if item.stores is None else images,
@@ -264,10 +264,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'s' * (count != 1)}"
 
 
 def _show(lines: Sequence[str]) -> None:

@@ -30,3 +30,8 @@ def progress_bar(*, total: int, description: str, unit: str) -> tqdm:
         maxinterval=seconds,
         dynamic_ncols=True,
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """A count with its noun: "1 shard", "8 shards"."""
+    return f"{count:,} {noun}{'s' * (count != 1)}"

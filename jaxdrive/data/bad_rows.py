@@ -1,7 +1,7 @@
 """Rows of a recording that no frame can be made of: they end the work, or are counted and listed.
 
 Readers say what they cannot read; labels that no recording can have are found here, for every
-source alike. Frames and bad rows add up to what was recorded.
+source. Frames and bad rows add up to what was recorded.
 """
 
 import collections

@@ -164,8 +164,8 @@ def write_dataset(
     pq.write_table(labels.table, partial / TABLE)
     rows = [session.rows for session in sessions if session.rows is not None]
     if rows:
-        told = used_rows(pa.concat_tables(rows), labels.table, labels.bad)
-        pa.csv.write_csv(told, partial / ROWS)
+        used = used_rows(pa.concat_tables(rows), labels.table, labels.bad)
+        pa.csv.write_csv(used, partial / ROWS)
     height, width = about["fit"]["height"], about["fit"]["width"]
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -281,7 +281,9 @@ def verify_dataset(path: Path) -> Verified:
         found = fault(store, shard) or (shard.checksum and "has other bytes than were written")
         if found:
             damaged.setdefault(store.path, []).append(f"{shard.path} {found}")
-    faults += [_told(path, store, damaged[store.path]) for store in stores if store.path in damaged]
+    faults += [
+        _damage_text(path, store, damaged[store.path]) for store in stores if store.path in damaged
+    ]
     try:
         _table(path, manifest)
     except DamageError as error:
@@ -294,7 +296,7 @@ def verify_dataset(path: Path) -> Verified:
     )
 
 
-def _told(path: Path, store: Store, damaged: Sequence[str]) -> str:
+def _damage_text(path: Path, store: Store, damaged: Sequence[str]) -> str:
     """The message about a store with damaged shards."""
     mend = remedy(store.path) if store.nonce else _remedy(path)
     first = f"damaged dataset: {len(damaged)} of {len(store.shards)} shards in {store.path}"

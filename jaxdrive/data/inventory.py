@@ -237,8 +237,8 @@ def _images(path: Path) -> Item:
         store = stores.open_store(path)
     except UserError as error:
         return dataclasses.replace(item, fault=str(error))
-    told = store.manifest.get("recording", "")
-    return dataclasses.replace(item, recording=told, frames=store.records)
+    recording = store.manifest.get("recording", "")
+    return dataclasses.replace(item, recording=recording, frames=store.records)
 
 
 def _dataset(

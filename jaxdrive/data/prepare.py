@@ -39,7 +39,7 @@ from jaxdrive.data.store import (
 from jaxdrive.data.workers import worker_pool
 from jaxdrive.errors import UserError
 from jaxdrive.heads import derivable
-from jaxdrive.logs import logger, progress_bar
+from jaxdrive.logs import logger, plural, progress_bar
 
 SOURCES = {"car_racing": car_racing, "udacity": udacity, "donkey": donkey}
 _LOCK = ".prepare.lock"
@@ -184,14 +184,14 @@ def _make(folder: Path, data: Mapping[str, Any], found: Any) -> None:
             # Images will have to be read: the processes start while the logs are read.
             pool = stack.enter_context(worker_pool(store_writer.warm_up))
         sessions = _sessions(data, found)
-        logger.info("Preparing %s in %s", _plural(len(sessions), "session"), folder)
+        logger.info("Preparing %s in %s", plural(len(sessions), "session"), folder)
         keys = {store_key(session, fit_of(data)): session for session in sessions}
         places = {key: store_folder(folder.parent, key) for key in keys}
         stores = {key: store for key in keys if (store := _stored(places[key]))}
         if stores:
             logger.info(
                 "The images of %s are stored already and not read again",
-                _plural(len(stores), "session"),
+                plural(len(stores), "session"),
             )
         missing = {key: session for key, session in keys.items() if key not in stores}
         if missing:
@@ -323,7 +323,3 @@ def _write_stores(
                 store_writer.finish(store_folder(folder, key), sessions[key], fit)
             progress.set_postfix(images=images, refresh=False)
             progress.update()
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'s' * (count != 1)}"

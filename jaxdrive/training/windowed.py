@@ -22,6 +22,8 @@ _PAUSE = 0.5
 _COVERED = 0.5
 # Seconds of windows that are drawn together for an interval: bends last longer than blocks.
 _UNIT = 10.0
+# Of fewer stretches an interval would say next to nothing.
+_LEAST_UNITS = 5
 _RESAMPLES = 2000
 _INTERVAL = (5, 95)
 
@@ -161,7 +163,7 @@ def _interval(errors: np.ndarray, straight: np.ndarray, units: np.ndarray) -> li
     """The 90 % interval of the ratio: stretches of windows are drawn with replacement."""
     _, unit = np.unique(units, return_inverse=True)
     count = unit.max() + 1
-    if count < 2 or not straight.any():
+    if count < _LEAST_UNITS or not straight.any():
         return None
     sums = np.stack([np.bincount(unit, weights=values) for values in (errors, straight)], 1)
     drawn = np.random.default_rng(0).integers(0, count, (_RESAMPLES, count))
@@ -173,12 +175,12 @@ def _interval(errors: np.ndarray, straight: np.ndarray, units: np.ndarray) -> li
 
 def lines(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
     """Lines of text: how well each head follows the driver."""
-    told = []
+    texts = []
     for name, found in scores.items():
         for one in found:
             head = f"{name}, means over {one['seconds']:g} s"
             if one["ratio"] is None:
-                told.append(f"{head}: no window of test frames with a label other than 0")
+                texts.append(f"{head}: no window of test frames with a label other than 0")
                 continue
             between = (
                 ""
@@ -188,11 +190,11 @@ def lines(scores: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
                     f" {one['stretches']} stretches of {_UNIT:g} s)"
                 )
             )
-            told.append(
+            texts.append(
                 f"{head}: error {one['rmse']:.3f}, {one['ratio']:.2f} of straight on{between},"
                 f" R2 {_text(one['r2'])}, correlation {_text(one['correlation'])}"
             )
-    return told
+    return texts
 
 
 def _text(value: float | None) -> str:
