@@ -164,7 +164,7 @@ def test_the_library_is_loaded_for_a_cpu_alone_and_unless_it_is_off(
 
 @needs_native
 def test_three_updates_of_pilotnet_equal_those_of_jax_alone():
-    config = udacity.get_config()
+    config = udacity.get_config("pedals")
     config.batch_size, config.passes = 4, "one"
     config.augment = default.get_config().augment
     fields = durations.resolve(config.to_dict(), 100.0)
