@@ -22,10 +22,11 @@ import numpy as np
 
 from benchmarks.peer_workers.conversation import ROOT
 from benchmarks.real_recordings import FOLDS
+from jaxdrive.bins import bin_index
 from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.label_functions import learned_labels
 from jaxdrive.data.prepare import prepare
-from jaxdrive.heads import bin_index, heads_from_config, targets
+from jaxdrive.heads import heads_from_config, targets
 from jaxdrive.training import metrics, windowed
 
 _FILTERS, _SIDE = 48, 5

@@ -21,11 +21,12 @@ STOREYS = [
     {"data", "data.sources"},
     {"models"},
     {"heads"},
+    {"bins"},
 ]
 # Import nothing of the house; "version" is jaxdrive/__init__.py.
 LEAVES = {"errors", "logs", "version", "durations", "views"}
 BESIDE = {
-    "models": {"heads", "native"} | LEAVES,
+    "models": {"heads", "bins", "native"} | LEAVES,
     "native": {"native", "logs"},
     "workdir": LEAVES,
     "checks": {"heads"} | LEAVES,

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from jaxdrive.bins import Bins, bin_index
 from jaxdrive.errors import UserError
 from jaxdrive.heads import (
-    Bins,
     Head,
-    bin_index,
     bin_texts,
     commands,
     control_names,

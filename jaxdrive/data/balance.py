@@ -25,11 +25,12 @@ from typing import Any
 
 import numpy as np
 
+from jaxdrive.bins import bin_index
 from jaxdrive.data.draw_weights import copies_of, equal_bins, record_weights
 from jaxdrive.data.joint import even_copies
 from jaxdrive.data.views import targets_of
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Head, bin_index
+from jaxdrive.heads import Head
 
 MODES = ("none", "v1", "v2", "v3", "v4")
 # Whose images a head learns from. "auto": in the published v1 and v3 a sample carries all labels,

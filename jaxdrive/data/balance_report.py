@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxdrive.bins import bin_index
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.views import targets_of
-from jaxdrive.heads import Head, bin_index, bin_texts
+from jaxdrive.heads import Head, bin_texts
 
 
 def report(

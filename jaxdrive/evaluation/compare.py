@@ -17,12 +17,13 @@ import numpy as np
 from etils import epath
 
 from jaxdrive import workdir as workdirs
+from jaxdrive.bins import bin_index
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.prepare import prepare
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import compare_facts, offline, results
 from jaxdrive.evaluation.results import Json
-from jaxdrive.heads import Head, bin_index, bin_texts, controls, targets
+from jaxdrive.heads import Head, bin_texts, controls, targets
 from jaxdrive.logs import logger
 from jaxdrive.training import metrics, windowed
 

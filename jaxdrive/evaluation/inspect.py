@@ -12,6 +12,7 @@ from etils import epath
 from matplotlib.figure import Figure
 from PIL import Image
 
+from jaxdrive.bins import bin_index
 from jaxdrive.data.balance import Plan
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.inventory import PICTURES
@@ -21,7 +22,7 @@ from jaxdrive.data.split import SPLITS
 from jaxdrive.data.views import targets_of
 from jaxdrive.evaluation import balance_table, inspect_page, inspect_plots, plots, wording
 from jaxdrive.evaluation.replay import Replayed, replay
-from jaxdrive.heads import bin_index, heads_from_config
+from jaxdrive.heads import heads_from_config
 from jaxdrive.training.parts import (
     balance_report,
     drawn_ids,

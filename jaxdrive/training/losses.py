@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxdrive.heads import Bins, Head
+from jaxdrive.bins import Bins
+from jaxdrive.heads import Head
 
 
 def decode(head: Head, outputs: jax.Array) -> jax.Array:
@@ -52,7 +53,7 @@ def example_losses(head: Head, outputs: jax.Array, targets: jax.Array) -> jax.Ar
 
 
 def bin_index(bins: Bins, targets: jax.Array) -> jax.Array:
-    """The bin of every target, as `heads.bin_index` finds it, on a device: integers, same shape.
+    """The bin of every target, as `bins.bin_index` finds it, on a device: integers, same shape.
 
     Random changes move targets inside the step, so that their bins are only known there.
     """

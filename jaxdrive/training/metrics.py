@@ -19,7 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 from clu import metrics as clu_metrics
 
-from jaxdrive.heads import Head, bin_index, bin_texts, controls
+from jaxdrive.bins import bin_index
+from jaxdrive.heads import Head, bin_texts, controls
 from jaxdrive.heads import targets as targets_of
 from jaxdrive.training import losses
 

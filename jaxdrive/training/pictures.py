@@ -11,8 +11,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdrive.bins import bin_index
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.heads import Head, bin_index, controls, targets
+from jaxdrive.heads import Head, controls, targets
 from jaxdrive.training.contact_sheet import contact_sheet
 from jaxdrive.training.heldout import HeldOut
 from jaxdrive.training.parts import Trainer

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from jaxdrive.bins import Bins
 from jaxdrive.data.balance import MODES, Balance, check_balance, make_plans, resolve_supervise
 from jaxdrive.data.joint import PASSES
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Bins, Head
+from jaxdrive.heads import Head
 
 EDGES = tuple(tenth / 10 for tenth in range(-10, 11))
 STEERING = Head("steering", "angle", 0.5, -1.0, 1.0, Bins(edges=EDGES, atoms=(0.0,)), "rad")

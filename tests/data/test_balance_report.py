@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdrive.bins import Bins
 from jaxdrive.data.balance import MODES, Balance, make_plans, resolve_supervise
 from jaxdrive.data.balance_report import evenness, report
 from jaxdrive.evaluation.balance_table import table
-from jaxdrive.heads import Bins, Head
+from jaxdrive.heads import Head
 
 HEADS = {
     "steering": Head(

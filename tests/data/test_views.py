@@ -6,6 +6,7 @@ import tiny
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdrive.bins import Bins
 from jaxdrive.data.balance import Balance, make_plans
 from jaxdrive.data.balance_report import report
 from jaxdrive.data.image_reader import ImageReader
@@ -13,7 +14,7 @@ from jaxdrive.data.loader import Examples
 from jaxdrive.data.split import SPLITS
 from jaxdrive.data.views import ids_of, records_of, targets_of, transforms_of
 from jaxdrive.evaluation.balance_table import table
-from jaxdrive.heads import Bins, Head
+from jaxdrive.heads import Head
 from jaxdrive.views import TRANSFORMS
 from tests.data.test_loader import by_hand, some_batches
 

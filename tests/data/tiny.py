@@ -7,13 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdrive.bins import Bins
 from jaxdrive.data import store_writer
 from jaxdrive.data.dataset import Dataset, open_dataset, write_dataset
 from jaxdrive.data.frames import Fit, Frame, Session
 from jaxdrive.data.label_table import build_labels
 from jaxdrive.data.split import SplitRule
 from jaxdrive.data.store import Store, open_store, store_folder, store_key
-from jaxdrive.heads import Bins, Head
+from jaxdrive.heads import Head
 
 HEIGHT, WIDTH = 6, 8
 FIT = Fit(crop_top=0, crop_bottom=0, height=HEIGHT, width=WIDTH)

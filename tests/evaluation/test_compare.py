@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from jaxdrive.bins import Bins
 from jaxdrive.evaluation import compare, compare_facts, compare_page, compare_plots, plots
-from jaxdrive.heads import Bins, Head
+from jaxdrive.heads import Head
 from jaxdrive.training import metrics
 from tests.data import tiny
 from tests.evaluation.test_report import HOSTILE, Page

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxdrive.bins import Bins
 from jaxdrive.evaluation.correlation import correlation, table
-from jaxdrive.heads import Bins, Head, controls
+from jaxdrive.heads import Head, controls
 
 STEERING = Head("steering", "angle", 0.5, -1.0, 1.0, Bins((-1.0, 1.0)), "rad")
 THROTTLE = Head("throttle", "gas", 1.0, 0.0, 1.0, Bins((0.0, 1.0)), "")

@@ -6,8 +6,9 @@ import types
 import numpy as np
 import pytest
 
+from jaxdrive.bins import Bins
 from jaxdrive.evaluation import side_cameras
-from jaxdrive.heads import Bins, Head
+from jaxdrive.heads import Head
 
 STEERING = Head(
     name="steering",

@@ -20,7 +20,8 @@ from jax.sharding import Mesh
 keras = pytest.importorskip("keras", reason="Keras is not installed: pip install -e '.[parity]'")
 
 from configs import xception
-from jaxdrive.heads import Bins, Head
+from jaxdrive.bins import Bins
+from jaxdrive.heads import Head
 from jaxdrive.models.multihead import make_model
 from jaxdrive.training import parallel
 from jaxdrive.training.optim import make_optimizer

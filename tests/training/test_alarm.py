@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from jax.sharding import Mesh
 
 from configs import quickstart
-from jaxdrive.heads import Bins, Head
+from jaxdrive.bins import Bins
+from jaxdrive.heads import Head
 from jaxdrive.models.multihead import make_model
 from jaxdrive.training import alarm, parallel
 from jaxdrive.training.metrics import HeadMetrics, spread

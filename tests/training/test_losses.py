@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdrive import heads
-from jaxdrive.heads import DECODINGS, Bins, Head
+from jaxdrive import bins
+from jaxdrive.bins import Bins
+from jaxdrive.heads import DECODINGS, Head
 from jaxdrive.training.losses import bin_index, decode, example_losses
 
 # The published discrete-delta bins: the values that a driver's correction is rounded to.
@@ -70,7 +71,7 @@ def test_cross_entropy_is_the_formula_on_the_bin_that_the_host_finds(head, seed)
     targets = np.concatenate(
         [generator.uniform(-2.5, 2.5, 20), generator.choice(head.bins.edges, 20)]
     ).astype(np.float32)
-    index = heads.bin_index(head.bins, targets)
+    index = bins.bin_index(head.bins, targets)
     np.testing.assert_array_equal(bin_index(head.bins, jnp.asarray(targets)), index)
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     found = example_losses(head, jnp.asarray(logits), jnp.asarray(targets))
@@ -88,7 +89,7 @@ def test_predictions_stay_in_range_and_a_sure_network_says_the_bin_s_value(head,
     assert head.low - 1e-12 <= found.min()
     assert found.max() <= head.high + 1e-12
     if head.decode == "argmax":
-        index = heads.bin_index(head.bins, found)
+        index = bins.bin_index(head.bins, found)
         np.testing.assert_array_equal(index, wild.argmax(axis=1))
     sure = decode(head, 1000 * jnp.eye(head.outputs))
     np.testing.assert_array_equal(sure, head.bins.values)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdrive.heads import Bins, Head, bin_index
+from jaxdrive.bins import Bins, bin_index
+from jaxdrive.heads import Head
 from jaxdrive.training.metrics import HeadMetrics, mean_skill, score, scores_of, spread, table
 
 N = 24

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageColor
 
+from jaxdrive.bins import Bins, bin_index
 from jaxdrive.data.dataset import Dataset
-from jaxdrive.heads import Bins, Head, bin_index
+from jaxdrive.heads import Head
 from jaxdrive.training import pictures
 from jaxdrive.training.contact_sheet import COLOURS, contact_sheet
 from jaxdrive.training.heldout import HeldOut

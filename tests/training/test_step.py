@@ -15,7 +15,8 @@ import pytest
 from jax.sharding import Mesh
 
 from configs import default
-from jaxdrive.heads import Bins, Head
+from jaxdrive.bins import Bins
+from jaxdrive.heads import Head
 from jaxdrive.models.multihead import make_model
 from jaxdrive.training import parallel
 from jaxdrive.training.augment import make_augment
