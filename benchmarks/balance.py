@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxdrive.data.balance import MODES, make_plans, resolve_supervise
+from jaxdrive.data.balance import MODES, Balance, make_plans, resolve_supervise
 from jaxdrive.data.balance_report import report
 from jaxdrive.data.dataset import Dataset
+from jaxdrive.data.label_functions import learned_labels
 from jaxdrive.data.prepare import prepare
 from jaxdrive.heads import heads_from_config
 
@@ -26,10 +27,10 @@ from jaxdrive.heads import heads_from_config
 def measure(config: Mapping[str, Any], dataset: Dataset, mode: str) -> list[str]:
     """The cells of one row: mode, what is learned from, own batches, most frequent frame."""
     heads, ids = heads_from_config(config["heads"]), dataset.ids("train")
-    about = (heads, dataset.labels, dataset.cameras, ids)
-    plans = make_plans(*about, mode=mode, seed=0, batch_size=config["batch_size"])
+    about = (heads, learned_labels(heads, dataset), dataset.cameras, ids)
+    plans = make_plans(*about, balance=Balance(mode), seed=0, batch_size=config["batch_size"])
     supervise = resolve_supervise(mode, "auto")
-    found = report(*about, plans, mode=mode, supervise=supervise)["heads"]
+    found = report(*about, plans, balance=Balance(mode), supervise=supervise)["heads"]
     most = max(plan.shares(len(dataset.splits)).max() for plan in plans.values()) * len(ids)
     learned = ", ".join(_number(found[name]["evenness"]) for name in heads)
     others = [

@@ -82,6 +82,9 @@ def _draws(config: ConfigDict) -> None:
     # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, equally: a bin
     # of n frames is drawn as often as n^(1 - balance_power) says.
     config.balance_power = 1.0
+    # Of v2 and v3: n is smoothed by a Gaussian over the bins around, of this standard deviation in
+    # the label's unit, since images of near labels are alike. 0 = as counted.
+    config.balance_smoothing = 0.0
     # Of v2 and v3: no frame is drawn more than so many times as often as an average one. 0 = no
     # limit.
     config.balance_limit = 0.0

@@ -345,6 +345,10 @@ def _describe(trainer: Trainer, config: Config, workdir: epath.Path, command: st
         workdirs.write_json(workdir / BALANCE_FILE, planned)
         (workdir / BALANCE_TABLE).write_text("\n".join(balance_table.table(planned, None)) + "\n")
         (workdir / BALANCE_PICTURE).write_bytes(balance_table.picture(planned))
+        if lines := balance_table.draw_lines(planned):
+            _show(lines)
+        for warning in balance_table.warnings(planned):
+            logger.warning("%s", warning)
         _describe_model(network, config, workdir)
     workdirs.describe_run(
         workdir,

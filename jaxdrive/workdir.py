@@ -39,6 +39,7 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "native": "auto",
     "balance_power": 1.0,
     "balance_limit": 0.0,
+    "balance_smoothing": 0.0,
     "views": "none",
     "augment.brightness.bias": 0.0,
     "augment.crop": {"top": 0, "bottom": 0, "schedule": ()},

@@ -11,7 +11,8 @@ Modes, of which v1 to v3 are those of the published three-head trainer:
   v1: equal draws from every non-empty combination of all heads' joint bins; the heads' batches are
     consecutive pieces of one plan.
   v2: equal draws from every non-empty bin of the head's own target; with a power below 1 less
-    equal ones, with a limit no record is repeated too often.
+    equal ones, with smoothing by how frequent near labels are together, with a limit no record is
+    repeated too often.
   v3: v2's draws, and every head learns from every image.
   v4: v2's draws among bins; inside a bin, frames are weighted so that the other heads' targets come
     out as even as the data allows, see `joint.py`.
@@ -19,6 +20,7 @@ Modes, of which v1 to v3 are those of the published three-head trainer:
 
 import dataclasses
 import functools
+import math
 import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from jaxdrive.bins import bin_index
-from jaxdrive.data.draw_weights import copies_of, equal_bins, record_weights
+from jaxdrive.data.draw_weights import Smoothing, copies_of, equal_bins, record_weights
 from jaxdrive.data.joint import even_copies
 from jaxdrive.data.views import targets_of
 from jaxdrive.errors import UserError
@@ -37,7 +39,7 @@ MODES = ("none", "v1", "v2", "v3", "v4")
 # and v4 evens out the other heads' for the sake of their learning from it.
 SUPERVISE = ("auto", "own", "all")
 # Modes whose bins can be drawn less equally.
-_WEIGHTED = ("v2", "v3")
+WEIGHTED = ("v2", "v3")
 _AUTO = {"none": "own", "v1": "all", "v2": "own", "v3": "all", "v4": "all"}
 
 Bins = Sequence[np.ndarray]
@@ -52,11 +54,14 @@ class Balance:
       power: Of v2 and v3: from 0, frames as recorded, to 1, equal bins; see `draw_weights.py`.
       limit: Of v2 and v3: no record is drawn more than so many times as often as an average one;
         0 = no limit.
+      smoothing: Of v2 and v3: standard deviation, in the label's unit, of the Gaussian by which
+        counts of bins are smoothed; 0 = none.
     """
 
     mode: str
     power: float = 1.0
     limit: float = 0.0
+    smoothing: float = 0.0
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -127,11 +132,16 @@ class Plan:
 
 def balance_of(config: Mapping[str, Any]) -> Balance:
     """The balance of a configuration."""
-    return Balance(config["balance"], config["balance_power"], config["balance_limit"])
+    return Balance(
+        config["balance"],
+        config["balance_power"],
+        config["balance_limit"],
+        config["balance_smoothing"],
+    )
 
 
 def check_balance(balance: Balance, supervise: str) -> None:
-    """Checks `config.balance`, its power and limit, and `config.supervise`.
+    """Checks `config.balance`, its power, limit and smoothing, and `config.supervise`.
 
     Raises:
       UserError: One is unknown or out of bounds, or they contradict each other.
@@ -147,11 +157,16 @@ def check_balance(balance: Balance, supervise: str) -> None:
             "config.balance_limit has to be at least 1, since a frame is drawn once in an average"
             f" pass, or 0 for no limit, found {balance.limit}"
         )
-    if mode in MODES and mode not in _WEIGHTED and (balance.power, balance.limit) != (1, 0):
+    if not 0 <= balance.smoothing < math.inf:
         raise UserError(
-            f"config.balance_power={balance.power:g} and config.balance_limit={balance.limit:g} are"
-            f" for balance {' and '.join(_WEIGHTED)}: with config.balance={mode!r} leave them at 1"
-            " and 0"
+            "config.balance_smoothing has to be a standard deviation in the label's unit, or 0 for"
+            f" no smoothing, found {balance.smoothing}"
+        )
+    if mode in MODES and mode not in WEIGHTED and balance != Balance(mode):
+        raise UserError(
+            f"config.balance_power={balance.power:g}, config.balance_limit={balance.limit:g} and"
+            f" config.balance_smoothing={balance.smoothing:g} are for balance"
+            f" {' and '.join(WEIGHTED)}: with config.balance={mode!r} leave them at 1, 0 and 0"
         )
     if mode not in MODES:
         raise UserError(f"config.balance={mode!r} is not known: one of {', '.join(MODES)}")
@@ -209,9 +224,18 @@ def make_plans(
         }
     indices = {name: bin_index(head.bins, drawn[name]) for name, head in heads.items()}
     return {
-        name: plan(bins=_own_bins(indices, ids, name, balance), stream=zlib.crc32(name.encode()))
-        for name in heads
+        name: plan(bins=_own_bins(head, indices, ids, balance), stream=zlib.crc32(name.encode()))
+        for name, head in heads.items()
     }
+
+
+def weights_of(head: Head, own: np.ndarray, balance: Balance) -> np.ndarray:
+    """The share of the draws of every record of v2 and v3, float64 [n], by its bin, int64 [n]."""
+    smoothing = None
+    if balance.smoothing:
+        centres = np.asarray(head.bins.values) * head.scale
+        smoothing = Smoothing(centres.tolist(), balance.smoothing)
+    return record_weights(own, power=balance.power, limit=balance.limit, smoothing=smoothing)
 
 
 def _combinations(
@@ -225,20 +249,20 @@ def _combinations(
 
 
 def _own_bins(
-    indices: Mapping[str, np.ndarray], ids: np.ndarray, name: str, balance: Balance
+    head: Head, indices: Mapping[str, np.ndarray], ids: np.ndarray, balance: Balance
 ) -> Bins:
-    """The records that head `name` draws from, of every bin of its own.
+    """The records that a head draws from, of every bin of its own.
 
     Bins that are not drawn equally are one bin to the plan, in which records stand as often as they
     are drawn.
     """
     if balance.mode == "none":
         return [ids]
-    own = indices[name]
-    weights = record_weights(own, power=balance.power, limit=balance.limit)
-    if balance.mode in _WEIGHTED and not equal_bins(own, weights):
+    own = indices[head.name]
+    weights = weights_of(head, own, balance)
+    if balance.mode in WEIGHTED and not equal_bins(own, weights):
         return [np.repeat(ids, copies_of(own, weights, limit=balance.limit))]
-    others = [index for other, index in indices.items() if other != name]
+    others = [index for other, index in indices.items() if other != head.name]
     if balance.mode == "v4" and others:
         copies = even_copies(own, others)
         ids, own = np.repeat(ids, copies), np.repeat(own, copies)

@@ -5,30 +5,80 @@ its records alike, 0 as recorded, 1 equal bins. A limit keeps single records fro
 too often: no record is drawn more than so many times as often as an average one; what that takes
 from its bin goes to the others in proportion.
 
+Smoothing (label distribution smoothing: Yang et al., "Delving into deep imbalanced regression",
+2021) takes a bin to be as frequent as it and its neighbours are together: images of near labels
+are alike, so a bin of few frames beside a bin of many is not as rare as its count says. A record
+gets a share in proportion to m^-p, m being the mean of all bins' counts under a Gaussian around the
+bin's centre, up to a factor. An exact value takes part as any bin does, at its own value: the road
+at exactly 0 looks like the road at 0.01, whatever hand made the difference.
+
 Equal bins ask the network for what the image may not say: a keyboard is pressed for a few frames,
 so the same bend shows 0 and full lock. See docs/decisions.md for what it costs and brings.
 """
+
+import dataclasses
+import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from jaxdrive.data.joint import PASSES, deal, whole_draws
 
 
-def record_weights(bins: np.ndarray, *, power: float, limit: float) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Smoothing:
+    """A Gaussian kernel over bins.
+
+    Attributes:
+      centres: Of every bin, in the label's unit; an exact value's is itself.
+      deviation: Standard deviation in the same unit, above 0.
+    """
+
+    centres: Sequence[float]
+    deviation: float
+
+
+def record_weights(
+    bins: np.ndarray, *, power: float, limit: float, smoothing: Smoothing | None = None
+) -> np.ndarray:
     """Each record's share of the draws.
 
     Args:
       bins: The bin of every record, int64 [n], n > 0.
       power: From 0, as recorded, to 1, equal bins.
       limit: Largest share of a record, in shares of an average one, at least 1; 0 = none.
+      smoothing: Of the bins' counts, before the power is applied; None = none.
 
     Returns:
       float64 [n], summing to 1.
     """
-    _, own, counts = np.unique(bins, return_inverse=True, return_counts=True)
+    present, own, counts = np.unique(bins, return_inverse=True, return_counts=True)
+    if smoothing is not None:
+        counts = _smoothed(counts, np.asarray(smoothing.centres)[present], smoothing.deviation)
     weights = counts[own] ** -float(power)
     weights /= weights.sum()
     return _limited(weights, limit / len(bins)) if limit else weights
+
+
+def _smoothed(counts: np.ndarray, centres: np.ndarray, deviation: float) -> np.ndarray:
+    """Sums of the counts [k] under a Gaussian around each centre [k], which is 1 there."""
+    distances = (centres[:, None] - centres[None]) / deviation
+    smoothed: np.ndarray = np.exp(-np.square(distances) / 2) @ counts
+    return smoothed
+
+
+def most_drawn(weights: np.ndarray) -> dict[str, float]:
+    """How unequal records' shares of the draws are.
+
+    Args:
+      weights: Of every record, float64 [n], summing to 1.
+
+    Returns:
+      {"repeats": how many times as often as an average record the most-drawn one is drawn,
+      "top_share": share of the draws of the 1 % of records that are drawn most, of one at least}.
+    """
+    top = np.sort(weights)[-math.ceil(len(weights) / 100) :]
+    return {"repeats": float(top[-1] * len(weights)), "top_share": float(top.sum())}
 
 
 def equal_bins(bins: np.ndarray, weights: np.ndarray) -> bool:

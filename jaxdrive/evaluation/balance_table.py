@@ -4,9 +4,13 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxdrive.data.balance import WEIGHTED
 from jaxdrive.evaluation import plots, wording
 
 _DOTS_PER_INCH = 120
+# Draws of one frame, in those of an average one, that are worth a warning, and a limit to try.
+_MANY_REPEATS = 50
+_LIMIT_TO_TRY = 10
 
 
 def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) -> list[str]:
@@ -17,7 +21,7 @@ def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) 
       drawn: By head name, draws per bin in the order of the bins; None where nothing was drawn.
     """
     learns = "its own batches" if report["supervise"] == "own" else "all heads' batches"
-    lines = [f"Balance {report['mode']}; every head learns from {learns}"]
+    lines = [f"Balance {report['mode']}{_settings(report)}; every head learns from {learns}"]
     things = drawn_things(report)
     if things != "frames":
         lines[0] += "; what is counted and drawn are views, fourteen of every frame"
@@ -27,7 +31,45 @@ def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) 
     for name, head in report["heads"].items():
         counts = drawn[name] if drawn else None
         lines += ["", *_bins(name, head, counts, things), *_summary(report, name)]
+        lines.append(
+            f"  in its own batches {wording.draws(head['draws'], report['limit'], things)}"
+        )
     return lines
+
+
+def draw_lines(report: Mapping[str, Any]) -> list[str]:
+    """What a run says at its start of the frames that each head draws most."""
+    if report["mode"] == "none":
+        return []
+    things = drawn_things(report)
+    return [
+        f"Draws of {name}: {wording.draws(head['draws'], report['limit'], things)}"
+        for name, head in report["heads"].items()
+    ]
+
+
+def warnings(report: Mapping[str, Any]) -> list[str]:
+    """What is to be said of heads that draw single frames again and again, with what to do."""
+    lines = []
+    for name, head in report["heads"].items():
+        repeats = head["draws"]["repeats"]
+        if report["limit"] or repeats <= _MANY_REPEATS:
+            continue
+        remedy = f"--config.balance_limit={_LIMIT_TO_TRY} limits that"
+        if report["mode"] not in WEIGHTED:
+            remedy += f", with --config.balance={' or '.join(WEIGHTED)}"
+        lines.append(
+            f"Head {name} draws one frame {wording.number(repeats)} times as often as an average"
+            f" one, and may learn it by heart: {remedy}"
+        )
+    return lines
+
+
+def _settings(report: Mapping[str, Any]) -> str:
+    """The balance's numbers that are not as usual: " (power 0.5, limit 10)"."""
+    usual = {"power": 1.0, "smoothing": 0.0, "limit": 0.0}
+    said = [f"{name} {report[name]:g}" for name, value in usual.items() if report[name] != value]
+    return f" ({', '.join(said)})" if said else ""
 
 
 def drawn_things(report: Mapping[str, Any]) -> str:

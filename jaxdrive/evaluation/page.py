@@ -50,6 +50,7 @@ def write(target: epath.Path, template: str, content: Mapping[str, Any]) -> None
         number=wording.number,
         skill=wording.signed,
         percent=wording.percent,
+        draws=wording.draws,
         balance_words=wording.BALANCE_WORDS.__getitem__,
     )
     text = environment.get_template(template).render(content)

@@ -10,6 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from jaxdrive.logs import plural
+
 # A head that keeps to the best constant scatters within a few hundredths of zero.
 LEARNED_SKILL = 0.30
 WEAK_SKILL = 0.05
@@ -87,6 +89,30 @@ def signed(skill: float | None, decimals: int = 3) -> str:
 def percent(share: float | None) -> str:
     """A share of 1 as a percentage with one decimal; a dash for None."""
     return ABSENT if share is None else f"{100 * share:.1f} %"
+
+
+def draws(draws: Mapping[str, Any], limit: float, things: str) -> str:
+    """How often single frames are drawn, and what a limit did, as a sentence.
+
+    Args:
+      draws: What balance.json holds of a head, see `data/balance_report.py`.
+      limit: `config.balance_limit`; 0 = none.
+      things: "frames" or "views", what is drawn.
+    """
+    thing = things.removesuffix("s")
+    text = (
+        f"the most-drawn {thing} is drawn {number(draws['repeats'])} times as often as an average"
+        f" one; the 1 % of {things} that are drawn most get {percent(draws['top_share'])} of the"
+        " draws"
+    )
+    if not limit:
+        return text
+    before = draws["unlimited"]
+    return (
+        f"{text}. Without the limit of {limit:g} these were {number(before['repeats'])} times and"
+        f" {percent(before['top_share'])}: it holds {plural(draws['limited'], thing)} back and"
+        f" moves {percent(draws['moved'])} of the draws to other bins"
+    )
 
 
 def duration(seconds: float) -> str:

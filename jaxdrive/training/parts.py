@@ -299,7 +299,7 @@ def balance_report(
         examples.dataset.cameras,
         drawn_ids(config, examples.dataset),
         plans,
-        mode=config["balance"],
+        balance=balance.balance_of(config),
         supervise=supervise_of(config),
         views=config["views"],
     )

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jaxdrive.bins import Bins
 from jaxdrive.data.balance import MODES, Balance, make_plans, resolve_supervise
 from jaxdrive.data.balance_report import evenness, report
-from jaxdrive.evaluation.balance_table import table
+from jaxdrive.evaluation.balance_table import draw_lines, table, warnings
 from jaxdrive.heads import Head
 
 HEADS = {
@@ -49,7 +49,7 @@ def test_report_says_what_is_there_and_what_is_drawn(rows, mode, supervise):
     # All lengths of passes divide it, so that what is drawn is exactly what is planned.
     size = 16 * 12 * 12
     plans = make_plans(HEADS, labels, cameras, ids, balance=Balance(mode), seed=0, batch_size=size)
-    found = report(HEADS, labels, cameras, ids, plans, mode=mode, supervise=supervise)
+    found = report(HEADS, labels, cameras, ids, plans, balance=Balance(mode), supervise=supervise)
     assert (found["mode"], found["supervise"]) == (mode, supervise)
     drawn = {name: plan.draw(0) for name, plan in plans.items()}
     every = np.concatenate(list(drawn.values()))
@@ -88,3 +88,50 @@ def test_evenness_is_entropy_over_the_largest_possible():
         -(0.75 * math.log(0.75) + 0.25 * math.log(0.25)) / math.log(2)
     )
     assert evenness(np.array([1.0, 0.0]), np.array([5, 0])) is None
+
+
+def report_of(labels, balance):
+    """The report of one head, steering, whose frames have these labels."""
+    head, labels = HEADS["steering"], {"steering": np.array(labels, np.float32)}
+    ids = np.arange(len(labels["steering"]), dtype=np.int32)
+    about = ({"steering": head}, labels, np.full(len(ids), "center"), ids)
+    plans = make_plans(*about, balance=balance, seed=0, batch_size=8)
+    return report(*about, plans, balance=balance, supervise="own")
+
+
+def test_what_a_limit_did_is_told():
+    """Of 500 frames one is alone in its bin: with two bins alike it gets half of the draws."""
+    labels = [0.0] * 499 + [-0.1]
+    found = report_of(labels, Balance("v2"))
+    assert found["heads"]["steering"]["draws"] == pytest.approx(
+        {"repeats": 250, "top_share": 0.5 + 4 * 0.5 / 499}
+    )
+    assert "is drawn 250 times as often as an average one" in draw_lines(found)[0]
+    assert "get 50.4 % of the draws" in draw_lines(found)[0]
+    (warning,) = warnings(found)
+    assert "Head steering draws one frame 250 times as often" in warning
+    assert "--config.balance_limit=10 limits that" in warning
+
+    limited = report_of(labels, Balance("v2", limit=10))
+    draws = limited["heads"]["steering"]["draws"]
+    assert draws["unlimited"] == pytest.approx({"repeats": 250, "top_share": 0.5 + 2 / 499})
+    assert draws["limited"] == 1
+    # It gets 10 of 500 draws instead of 250.
+    assert draws["moved"] == pytest.approx(0.48)
+    assert draws["repeats"] == pytest.approx(10, rel=0.01)
+    (line,) = draw_lines(limited)
+    assert "Without the limit of 10 these were 250 times and 50.4 %" in line
+    assert "it holds 1 frame back and moves 48.0 % of the draws to other bins" in line
+    assert line.removeprefix("Draws of steering: ") in "\n".join(table(limited, None))
+    assert "Balance v2 (limit 10); every" in table(limited, None)[0]
+    assert not warnings(limited)
+
+    # A limit that is never reached takes nothing away.
+    idle = report_of(labels, Balance("v2", limit=300))["heads"]["steering"]["draws"]
+    assert (idle["limited"], idle["moved"]) == (0, 0)
+    assert not draw_lines(report_of(labels, Balance("none")))
+    assert not warnings(report_of(labels, Balance("none")))
+    # 49 times as often is still without a warning.
+    assert not warnings(report_of([0.0] * 97 + [0.1], Balance("v2")))
+    (other,) = warnings(report_of(labels, Balance("v1")))
+    assert "with --config.balance=v2 or v3" in other
