@@ -109,12 +109,19 @@ def _heads() -> ConfigDict:
         # "regression" says the target, "classification" how likely each bin is.
         "kind": "regression",
         # What a regression minimises: "squared", "absolute" or "huber" error, which grows linearly
-        # above delta. A classification minimises cross-entropy.
+        # above delta; or "balanced_squared" error, by which it learns from frames drawn in any way,
+        # such as balance "none", what it would from equally frequent labels: noise is the standard
+        # deviation of what images do not say. Delta and noise are in the target's range. A
+        # classification minimises cross-entropy.
         "loss": "squared",
         "delta": 0.1,
+        "noise": 0.1,
         # How a classification drives: "expectation" over the bins, each standing for its centre,
         # or "argmax", the likeliest bin.
         "decode": "expectation",
+        # By which distribution of bins a classification decides: as they were "drawn" in training,
+        # or as they were "recorded", whatever balance it learned with.
+        "prior": "drawn",
         # Factor on the head's loss in the sum of all. Cross-entropy is some 50 times as large as a
         # squared error: beside regressions, 0.05 keeps it from drowning them.
         "weight": 1.0,

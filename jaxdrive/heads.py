@@ -8,7 +8,7 @@ in `models/`; what its outputs mean and cost, in `training/losses.py`.
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ MIRRORED_CAMERAS = {"left": "right", "right": "left"}
 DERIVED_LABELS: Mapping[str, Mapping[str, float]] = {"pedals": {"throttle": 1.0, "brake": -1.0}}
 
 KINDS = ("regression", "classification")
-REGRESSION_LOSSES = ("squared", "absolute", "huber")
+REGRESSION_LOSSES = ("squared", "absolute", "huber", "balanced_squared")
 # Seconds by which a label may be smoothed or taken from later: a driver's reaction, at most.
 _LONGEST = 5.0
 # What can say which checkpoint is the best: skill on frames as recorded, skill with all bins alike,
@@ -31,6 +31,21 @@ _LONGEST = 5.0
 MEASURES = ("natural", "balanced", "windowed")
 MEAN_MEASURES = ("natural", "balanced")
 DECODINGS = ("expectation", "argmax")
+# By which distribution of bins a classification decides.
+PRIORS = ("drawn", "recorded")
+
+
+@dataclasses.dataclass(frozen=True)
+class Shares:
+    """How often each bin of a head occurs in training; shares of all bins sum to 1.
+
+    Attributes:
+      recorded: If every training frame were drawn equally.
+      drawn: In what the head learns from.
+    """
+
+    recorded: Sequence[float]
+    drawn: Sequence[float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +68,17 @@ class Head:
         is and learns by cross-entropy.
       loss: What a regression minimises, one of `REGRESSION_LOSSES`.
       delta: Error, in the target's range, above which a Huber loss grows only linearly.
+      noise: Standard deviation, in the target's range, of what images do not say about the target,
+        for the loss "balanced_squared".
       decode: What a classification says in the end, one of `DECODINGS`: the mean of the bins'
         values under their probabilities, or the value of the likeliest bin.
+      prior: By which distribution of bins a classification decides, one of `PRIORS`: as it learned
+        them, or as if all training frames had been drawn equally. There is none for a regression:
+        it says one number and no probabilities that could be weighed anew.
       weight: Of the head's loss in the sum of all heads' losses.
       smooth_seconds: What it learns is the mean of the labels so many seconds before and after.
       lead_seconds: What it learns is recorded so many seconds later.
+      shares: Of its bins; None until there is a dataset.
     """
 
     name: str
@@ -73,10 +94,13 @@ class Head:
     kind: str = "regression"
     loss: str = "squared"
     delta: float = 0.1
+    noise: float = 0.1
     decode: str = "expectation"
+    prior: str = "drawn"
     weight: float = 1.0
     smooth_seconds: float = 0.0
     lead_seconds: float = 0.0
+    shares: Shares | None = None
 
     def __post_init__(self) -> None:
         self._check_learning()
@@ -115,14 +139,23 @@ class Head:
             ("kind", KINDS),
             ("loss", REGRESSION_LOSSES),
             ("decode", DECODINGS),
+            ("prior", PRIORS),
         ):
             value = getattr(self, field)
             if value not in known:
                 raise UserError(
                     f"{self._where}.{field}={value!r} is not known: one of {', '.join(known)}"
                 )
-        if not 0 < self.delta < math.inf:
-            raise UserError(f"{self._where}.delta must be positive, found {self.delta}")
+        for field in ("delta", "noise"):
+            if not 0 < getattr(self, field) < math.inf:
+                raise UserError(
+                    f"{self._where}.{field} must be positive, found {getattr(self, field)}"
+                )
+        if (self.kind, self.prior) == ("regression", "recorded"):
+            raise UserError(
+                f"{self._where}.prior='recorded' weighs the probabilities of bins, and a regression"
+                f" gives none: leave it at 'drawn', or set {self._where}.kind='classification'"
+            )
         if not 0 < self.weight < math.inf:
             raise UserError(
                 f"{self._where}.weight must be positive, found {self.weight}: a head"
@@ -222,8 +255,13 @@ def learning_text(head: Head) -> str:
     """What a head minimises: "0.5 x huber error (delta 0.1)", "cross-entropy of 21 bins, ..."."""
     if head.kind == "classification":
         text = f"cross-entropy of {head.outputs} bins, decoded by {head.decode}"
+        text += f" under the {head.prior} prior" * (head.prior != "drawn")
     else:
-        text = f"{head.loss} error" + (f" (delta {head.delta:g})" if head.loss == "huber" else "")
+        numbers = {
+            "huber": f" (delta {head.delta:g})",
+            "balanced_squared": f" (noise {head.noise:g})",
+        }
+        text = f"{head.loss} error{numbers.get(head.loss, '')}"
     return text if head.weight == 1 else f"{head.weight:g} x {text}"
 
 
@@ -288,7 +326,9 @@ def _head(name: str, fields: Mapping[str, Any]) -> Head:
         kind=fields["kind"],
         loss=fields["loss"],
         delta=float(fields["delta"]),
+        noise=float(fields["noise"]),
         decode=fields["decode"],
+        prior=fields["prior"],
         weight=float(fields["weight"]),
         smooth_seconds=float(fields["smooth_seconds"]),
         lead_seconds=float(fields["lead_seconds"]),

@@ -58,6 +58,8 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "augment.views": {"schedule": ()},
     "heads.*.smooth_seconds": 0.0,
     "heads.*.lead_seconds": 0.0,
+    "heads.*.noise": 0.1,
+    "heads.*.prior": "drawn",
     "model.dropout": 0.0,
     "data.frames_per_second": 20.0,
     "data.resize": "stretch",

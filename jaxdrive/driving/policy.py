@@ -14,8 +14,8 @@ from etils import epath
 from jaxdrive.data.frames import Fit, fit_image
 from jaxdrive.data.prepare import fit_of, fit_shape
 from jaxdrive.heads import Head, commands
-from jaxdrive.training import checkpoint
-from jaxdrive.training.parts import Network, make_network
+from jaxdrive.training.parts import Network
+from jaxdrive.training.restored import restore_network
 from jaxdrive.training.step import make_predict_step
 
 
@@ -70,13 +70,8 @@ def load_policy(config: Mapping[str, Any], workdir: epath.Path, step: int | None
     Raises:
       UserError: There is no such checkpoint, or it cannot be read.
     """
-    network = make_network(config, fit_shape(config["data"]))
-    with checkpoint.open_manager(workdir, read_only=True) as manager:
-        chosen = checkpoint.choose_step(manager, step)
-        restored = checkpoint.restore_model(
-            manager, chosen, network.template, network.partition.state_sharding
-        )
-    return make_policy(config, network, restored, step=chosen)
+    restored = restore_network(config, workdir, fit_shape(config["data"]), step=step)
+    return make_policy(config, restored.network, restored.variables, step=restored.step)
 
 
 def make_policy(

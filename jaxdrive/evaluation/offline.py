@@ -14,10 +14,11 @@ from jaxdrive.data.prepare import fingerprints
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
 from jaxdrive.evaluation import correlation, side_cameras
-from jaxdrive.heads import Head, heads_from_config
-from jaxdrive.training import checkpoint, metrics, windowed
+from jaxdrive.heads import Head, heads_from_config, learning_text
+from jaxdrive.training import metrics, windowed
 from jaxdrive.training.heldout import predict_frames, prediction_rows
-from jaxdrive.training.parts import make_examples, make_network
+from jaxdrive.training.parts import make_examples
+from jaxdrive.training.restored import restore_network
 
 FILE = "evaluation.json"
 
@@ -61,10 +62,11 @@ def evaluate(
       split: Which frames.
 
     Returns:
-      {"step", "split", "dataset", "trained_on", "frames", "images_per_second", "heads": {head: see
-      `metrics.score`}, "windowed": see `windowed.windowed_scores`, "side_cameras": see
-      `side_cameras.responses`, "correlation": see `correlation.correlation`}; dataset is its
-      fingerprint, trained_on that of the run's, None where it is not known.
+      {"step", "split", "dataset", "trained_on", "frames", "images_per_second", "learning": {head:
+      see `heads.learning_text`}, "heads": {head: see `metrics.score`}, "windowed": see
+      `windowed.windowed_scores`, "side_cameras": see `side_cameras.responses`, "correlation": see
+      `correlation.correlation`}; dataset is its fingerprint, trained_on that of the run's, None
+      where it is not known.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
@@ -80,6 +82,7 @@ def evaluate(
         "trained_on": found.trained_on,
         "frames": len(found.ids),
         "images_per_second": len(found.ids) / found.seconds,
+        "learning": {name: learning_text(head) for name, head in heads.items()},
         "heads": metrics.scores_of(heads, found.targets, labels),
         "windowed": windowed.windowed_scores(heads, dataset, found.ids, found.targets),
         "side_cameras": side_cameras.responses(heads, dataset, split, restored.predicted),
@@ -124,15 +127,10 @@ def restore(
     config: Mapping[str, Any], workdir: epath.Path, dataset: Dataset, step: int | None
 ) -> Restored:
     """A checkpoint, restored to answer to frames of a dataset; takes and raises as `evaluate`."""
-    network = make_network(config, dataset.image_shape)
+    found = restore_network(config, workdir, dataset.image_shape, step=step)
+    network = found.network
     examples = make_examples(config, dataset, network.heads)
-    with checkpoint.open_manager(workdir, read_only=True) as manager:
-        chosen = checkpoint.choose_step(manager, step)
-        model = checkpoint.restore_model(
-            manager, chosen, network.template, network.partition.state_sharding
-        )
-        trained_on = (checkpoint.read_meta(manager) or {}).get("dataset_fingerprint")
-    variables = network.partition.put_state(model)
+    variables = network.partition.put_state(found.variables)
 
     def predicted(records: np.ndarray) -> dict[str, np.ndarray]:
         return predict_frames(
@@ -145,7 +143,7 @@ def restore(
             threads=config["loader"]["threads"],
         )
 
-    return Restored(chosen, trained_on, network.heads, predicted)
+    return Restored(found.step, found.trained_on, network.heads, predicted)
 
 
 def _predictions(restored: Restored, dataset: Dataset, split: str) -> Predictions:
@@ -191,6 +189,7 @@ def table(result: Mapping[str, Any]) -> list[str]:
     return [
         f"step {result['step']} on {result['frames']} {result['split']} frames"
         f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",
+        *(f"{name}: {text}" for name, text in result["learning"].items()),
         *windowed.lines(result["windowed"]),
         *side_cameras.lines(result["side_cameras"]),
         *metrics.table(result["heads"]),

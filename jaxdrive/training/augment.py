@@ -150,13 +150,28 @@ def _change_part(
         )
         for head, values in part["labels"].items()
     }
-    mask = part["mask"]
-    judged = settings["small_angles"]["head"]
-    if "small_angles" in kinds and judged in labels:
-        below = jnp.float32(settings["small_angles"]["below"] / heads[judged].scale)
-        mask = mask & ~(changes.small_angles & (jnp.abs(labels[judged]) < below))
+    mask, left_out = part["mask"], small(settings, heads, labels)
+    if left_out is not None:
+        mask = mask & ~(changes.small_angles & left_out)
     inputs = {**part["inputs"], "image": image}
     return {**part, "inputs": inputs, "labels": labels, "mask": mask}
+
+
+def small(
+    settings: Settings, heads: Mapping[str, Head], labels: Mapping[str, Any]
+) -> jax.Array | None:
+    """Which rows count as small angles, which may be left out: bool [b]; None where none may.
+
+    Args:
+      settings: As `make_augment` takes them.
+      heads: By name.
+      labels: By head name, the targets after all changes that the batch knows, float32 [b].
+    """
+    judged = settings["small_angles"]["head"]
+    if "small_angles" not in active(settings) or judged not in labels:
+        return None
+    below = jnp.float32(settings["small_angles"]["below"] / heads[judged].scale)
+    return jnp.abs(labels[judged]) < below
 
 
 def draw(
@@ -172,12 +187,12 @@ def draw(
       step: Updates made so far, for the schedules.
       rows: Rows of the global batch, int32 [b].
     """
-    factors = {kind: _factor(settings[kind]["schedule"], step) for kind in (*KINDS, "views")}
+    factors = {kind: factor(settings[kind]["schedule"], step) for kind in (*KINDS, "views")}
     keys = row_keys(seed=seed, position=position, head=head, rows=rows)
     return jax.vmap(lambda key: _draw_one(settings, factors, key))(keys)
 
 
-def _factor(schedule: Any, step: Any) -> jax.Array:
+def factor(schedule: Any, step: Any) -> jax.Array:
     """The strength at `step`: linear between ((step, factor), ...), held at both ends."""
     if not schedule:
         return jnp.ones((), jnp.float32)

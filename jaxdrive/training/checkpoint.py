@@ -226,9 +226,13 @@ def choose_step(manager: ocp.CheckpointManager, step: int | None) -> int:
     return step
 
 
-def read_meta(manager: ocp.CheckpointManager) -> dict[str, Any] | None:
-    """What the newest checkpoint whose meta can be read says of its run; None where none can."""
-    for step in sorted(manager.all_steps(), reverse=True):
+def read_meta(manager: ocp.CheckpointManager, step: int | None = None) -> dict[str, Any] | None:
+    """What a checkpoint says of its run; None where it cannot be read.
+
+    Without a step it is the newest one that can be read.
+    """
+    steps = sorted(manager.all_steps(), reverse=True) if step is None else [step]
+    for step in steps:
         try:
             items = manager.restore(step, args=ocp.args.Composite(meta=ocp.args.JsonRestore()))
         except Exception as error:  # Orbax raises all kinds for damage, plain Exception too.

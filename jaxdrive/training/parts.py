@@ -18,13 +18,14 @@ from jaxdrive.data.loader import Examples, Rows, train_batches
 from jaxdrive.data.prepare import remedy
 from jaxdrive.data.views import ids_of
 from jaxdrive.errors import UserError
-from jaxdrive.heads import Head, heads_from_config
+from jaxdrive.heads import Head, Shares, heads_from_config
 from jaxdrive.models import formulations
 from jaxdrive.models.formulations import Platform
 from jaxdrive.models.multihead import MultiHead, make_model
 from jaxdrive.models.overview import feature_bytes
 from jaxdrive.native import library
 from jaxdrive.training.augment import active, make_augment
+from jaxdrive.training.bin_shares import bin_shares
 from jaxdrive.training.compile_options import compile_options
 from jaxdrive.training.gradients import make_gradients
 from jaxdrive.training.optim import make_optimizer, make_schedule
@@ -82,7 +83,11 @@ class Trainer:
 
 
 def make_network(
-    config: Mapping[str, Any], image_shape: tuple[int, int, int], *, platform: str | None = None
+    config: Mapping[str, Any],
+    image_shape: tuple[int, int, int],
+    *,
+    platform: str | None = None,
+    shares: Mapping[str, Shares] | None = None,
 ) -> Network:
     """The network of a configuration for images of one shape (height, width, channels).
 
@@ -90,8 +95,12 @@ def make_network(
       config: The whole configuration.
       image_shape: Of its images.
       platform: Where it is computed: "cpu", "gpu", "tpu"; None means on JAX's default devices.
+      shares: By head name, those of its bins; needed to train or restore it.
     """
-    heads = heads_from_config(config["heads"])
+    heads = {
+        name: dataclasses.replace(head, shares=(shares or {}).get(name))
+        for name, head in heads_from_config(config["heads"]).items()
+    }
     outputs = {name: head.outputs for name, head in heads.items()}
     where = _resolve_platform(platform or jax.default_backend(), config["native"])
     model = make_model(
@@ -246,8 +255,11 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
             f" {remedy(config['data'], 'validation')}, or switch measuring off with"
             " --config.eval_every=0"
         )
-    network = make_network(config, dataset.image_shape)
-    examples = make_examples(config, dataset, network.heads)
+    heads = heads_from_config(config["heads"])
+    examples = make_examples(config, dataset, heads)
+    plans, ids = plans_of(config, dataset, heads), drawn_ids(config, dataset)
+    shares = bin_shares(config, examples, ids, plans, supervise=supervise_of(config))
+    network = make_network(config, dataset.image_shape, shares=shares)
     schedule = make_schedule(config["optim"], config["num_steps"])
     gradients = make_gradients(
         network.model,
@@ -262,8 +274,8 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         gradients=gradients and network.partition.spread_measure(gradients),
         init=make_init(config, network),
         examples=examples,
-        drawn_ids=drawn_ids(config, dataset),
-        plans=plans_of(config, dataset, network.heads),
+        drawn_ids=ids,
+        plans=plans,
         schedule=schedule,
     )
 

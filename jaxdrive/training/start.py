@@ -4,6 +4,7 @@ Says at the start what the run has: devices, free memory, data, parameters.
 """
 
 import contextlib
+import dataclasses
 import gc
 import os
 import shutil
@@ -44,7 +45,8 @@ def train(
       trainer: Of the configuration.
       config: Of the run, with its durations in steps.
       workdir: Its folder; checkpoints, metrics.jsonl and tensorboard/ go there.
-      meta: What every checkpoint says of its run: "config", "versions", "dataset_fingerprint".
+      meta: What every checkpoint says of its run: "config", "versions", "dataset_fingerprint";
+        how they are computed, and the shares of heads' bins, are added.
       changes: What has changed in the settings since the newest checkpoint, for TensorBoard.
       initial: Weights that a run without a checkpoint starts from; None draws them at random.
       traced: The updates to trace, from `profiler.steps_to_trace`.
@@ -81,7 +83,15 @@ def train(
                     state,
                     manager=manager,
                     writer=writer,
-                    meta={**meta, "computation": computation(trainer.network.platform)},
+                    meta={
+                        **meta,
+                        "computation": computation(trainer.network.platform),
+                        "bin_shares": {
+                            name: dataclasses.asdict(head.shares)
+                            for name, head in trainer.network.heads.items()
+                            if head.shares is not None
+                        },
+                    },
                     progress=progress,
                     between=loop.BetweenUpdates(stop, profiler),
                 )
