@@ -182,7 +182,12 @@ def test_bins_are_written_in_the_label_s_unit():
     [
         ({}, "squared error"),
         ({"loss": "huber", "delta": 0.25, "weight": 0.5}, "0.5 x huber error (delta 0.25)"),
+        ({"loss": "balanced_squared", "noise": 0.2}, "balanced_squared error (noise 0.2)"),
         ({"kind": "classification"}, "cross-entropy of 4 bins, decoded by expectation"),
+        (
+            {"kind": "classification", "prior": "recorded"},
+            "cross-entropy of 4 bins, decoded by expectation under the recorded prior",
+        ),
     ],
 )
 def test_what_a_head_minimises_is_written_out(changes, text):
@@ -229,6 +234,10 @@ def test_atoms_must_be_edges():
         ({"decode": "mean"}, r"heads\.steering\.decode='mean' is not known: one of expect"),
         ({"delta": 0.0}, r"heads\.steering\.delta must be positive, found 0\.0"),
         ({"delta": float("nan")}, r"heads\.steering\.delta must be positive, found nan"),
+        ({"noise": 0.0}, r"heads\.steering\.noise must be positive, found 0\.0"),
+        ({"noise": -0.1}, r"heads\.steering\.noise must be positive, found -0\.1"),
+        ({"prior": "even"}, r"heads\.steering\.prior='even' is not known: one of drawn, recorded"),
+        ({"prior": "recorded"}, r"a regression gives none: leave it at 'drawn', or set config.he"),
         ({"smooth_seconds": -0.1}, r"heads\.steering\.smooth_seconds has to be from 0 to 5"),
         ({"lead_seconds": 6.0}, r"heads\.steering\.lead_seconds has to be from 0 to 5, found 6"),
         ({"weight": -1.0}, r"heads\.steering\.weight must be positive, found -1\.0"),
@@ -256,7 +265,7 @@ def test_a_missing_field_is_named(missing):
     bins = {"edges": (0, 1), "atoms": ()}
     fields |= {"bins": dict(bins), "joint_bins": bins, "corrections": {}, "kind": "regression"}
     fields |= {"loss": "squared", "delta": 1, "decode": "argmax", "weight": 1}
-    fields |= {"smooth_seconds": 0, "lead_seconds": 0}
+    fields |= {"smooth_seconds": 0, "lead_seconds": 0, "noise": 1, "prior": "drawn"}
     assert heads_from_config({"wheel": fields})["wheel"].bins.spans == ((0.0, 1.0),)
     assert list(heads_from_config({"wheel": fields, "brake": fields})) == ["brake", "wheel"]
     del (fields["bins"] if missing == "edges" else fields)[missing]

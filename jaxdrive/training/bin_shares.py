@@ -53,15 +53,18 @@ def bin_shares(
     recorded = np.full(len(ids), 1 / len(ids))
     totals = {name: np.zeros((2, len(head.bins))) for name, head in heads.items()}
     kinds = augment.active(settings)
-    for chance, changes in _outcomes(config, heads):
-        labels = {
-            name: np.asarray(
-                augment.change_targets(
-                    kinds, changes, head, as_is[name], mirrored[name], settings, transform
-                )
+
+    @jax.jit
+    def change(changes: augment.Changes) -> dict[str, jax.Array]:
+        return {
+            name: augment.change_targets(
+                kinds, changes, head, as_is[name], mirrored[name], settings, transform
             )
             for name, head in heads.items()
         }
+
+    for chance, changes in _outcomes(config, heads):
+        labels = jax.device_get(change(changes))
         for name, head in heads.items():
             known = labels if supervise == "all" else {name: labels[name]}
             counted = chance * _counted(config, heads, known)
@@ -76,8 +79,8 @@ def _outcomes(
 ) -> Iterator[tuple[float, augment.Changes]]:
     """What may happen to the label of an image, with its probability: changes of one row."""
     settings = config["augment"]
-    one_row = jnp.zeros(1, jnp.int32)
-    changes = augment.draw(settings, seed=0, head=0, position=0, step=0, rows=one_row)
+    # Labels depend on no other change.
+    nothing = dict.fromkeys(field.name for field in dataclasses.fields(augment.Changes))
     flip = min(settings["flip"]["probability"] * _factor(config, "flip"), 1.0)
     view = min(_factor(config, "views"), 1.0) if config["views"] != "none" else 0.0
     extent = 0
@@ -89,11 +92,13 @@ def _outcomes(
         if chance > 0:
             yield (
                 chance / len(columns),
-                dataclasses.replace(
-                    changes,
-                    flip=jnp.asarray([flipped]),
-                    view_flip=jnp.asarray([viewed]),
-                    shift=jnp.asarray([[column, 0]], jnp.int32),
+                augment.Changes(
+                    **nothing
+                    | {
+                        "flip": np.asarray([flipped]),
+                        "view_flip": np.asarray([viewed]),
+                        "shift": np.asarray([[column, 0]], np.int32),
+                    }
                 ),
             )
 

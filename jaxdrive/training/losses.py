@@ -82,13 +82,14 @@ def _balanced_squared(head: Head, outputs: jax.Array, targets: jax.Array) -> jax
     frames count as that value: outside of the bins the cost would fall without end.
     """
     assert head.shares is not None  # Networks that are trained have them.
-    drawn = zip(head.bins.values, head.shares.drawn, strict=True)
-    filled = [(value, share) for value, share in drawn if share > 0]
-    centres, shares = jnp.asarray(filled, outputs.dtype).T
+    values, drawn = head.bins.values, head.shares.drawn
+    filled = [value for value, share in zip(values, drawn, strict=True) if share > 0]
     scale = 2 * head.noise**2
-    squares = jnp.square(outputs[:, None] - centres[None])
-    mixed = jax.nn.logsumexp(jnp.log(shares)[None] - squares / scale, axis=1)
-    return jnp.square(outputs - jnp.clip(targets, centres[0], centres[-1])) + scale * mixed
+    p, t = outputs[:, None], jnp.clip(targets, min(filled), max(filled))[:, None]
+    c, shares = (jnp.asarray(column, outputs.dtype)[None] for column in (values, drawn))
+    # (p - t)^2 - (p - c)^2, without the difference of large squares.
+    nearer = (c - t) * (2 * p - c - t)
+    return scale * jax.nn.logsumexp(jnp.log(shares) + nearer / scale, axis=1)
 
 
 def bin_index(bins: Bins, targets: jax.Array) -> jax.Array:

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxdrive import bins
+from jaxdrive import bins as house
 from jaxdrive.bins import Bins
-from jaxdrive.heads import DECODINGS, Head
+from jaxdrive.heads import DECODINGS, Head, Shares
 from jaxdrive.training.losses import bin_index, decode, example_losses
 
 # The published discrete-delta bins: the values that a driver's correction is rounded to.
@@ -63,6 +63,86 @@ def test_regression_losses_and_their_gradients_are_the_formulas(outputs, targets
         np.testing.assert_allclose(gradient(jnp.asarray(p)), slope, rtol=1e-12, atol=1e-12)
 
 
+def shares_of(bins: Bins, generator) -> Shares:
+    """Random shares; about a third of the bins, but not all, have no frames."""
+    filled = generator.random(len(bins)) < 0.7
+    filled[generator.integers(len(bins))] = True
+    both = generator.random((2, len(bins))) * filled
+    return Shares(*map(tuple, (both / both.sum(axis=1, keepdims=True)).tolist()))
+
+
+# Few numbers of bins: JAX compiles for each.
+SOME_BINS = (
+    Bins((-1.0, 1.0)),
+    Bins((-1.0, -0.3, 0.0, 0.5, 1.0), atoms=(0.0,)),
+    Bins((-0.5, 0.1, 1.0, 2.0), atoms=(-0.5, 2.0)),
+)
+
+
+@given(
+    st.sampled_from(SOME_BINS),
+    st.floats(0.05, 2),
+    numbers.map(np.array),
+    numbers,
+    st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=30, deadline=None)
+def test_balanced_squared_error_and_its_gradient_are_the_formulas(bins, noise, p, targets, seed):
+    shares = shares_of(bins, np.random.default_rng(seed))
+    head = head_of(bins, loss="balanced_squared", noise=noise, shares=shares)
+    # In words of densities, bin by bin, without logarithms of sums; none of those is 0 here.
+    centres = [np.float64(centre) for centre in bins.values]
+    filled = [(c, share) for c, share in zip(centres, shares.drawn, strict=True) if share]
+    ends = [c for c, _ in filled]
+    t = np.clip(np.array(targets, np.float32).astype(float), min(ends), max(ends))
+
+    def density(c):
+        return np.exp(-((p.astype(np.longdouble) - c) ** 2) / (2 * noise**2))
+
+    mixed = sum(share * density(c) for c, share in filled)
+    cost = -np.log(density(t) / mixed) * 2 * noise**2
+    expected = sum(share * density(c) * c for c, share in filled) / mixed
+    t32 = jnp.asarray(targets, jnp.float32)
+    found = example_losses(head, jnp.asarray(p), t32)
+    np.testing.assert_allclose(found, cost.astype(float), rtol=1e-9, atol=1e-9)
+    gradient = jax.grad(lambda x: example_losses(head, x, t32).sum())(jnp.asarray(p))
+    np.testing.assert_allclose(gradient, 2 * (expected.astype(float) - t), rtol=1e-9, atol=1e-9)
+
+
+def test_balanced_squared_error_has_an_end():
+    bins = Bins((-1.0, -0.5, 0.0, 0.5, 1.0))
+    fields = {"loss": "balanced_squared", "noise": 0.1}
+    rare = head_of(bins, **fields, shares=Shares((0.0,) * 4, (0.01, 0.48, 0.5, 0.01)))
+    far = jnp.asarray([-50.0, -1.0, 0.0, 1.0, 50.0, 1e4])
+    for target in (-1.0, 1.0):
+        cost = example_losses(rare, far, jnp.full(6, target, jnp.float32))
+        # No prediction costs less than one that makes the rare bin sure.
+        assert cost.min() >= 2 * 0.1**2 * np.log(0.01) - 1e-9
+    # Where all frames are in one bin there is nothing to learn.
+    single = head_of(bins, **fields, shares=Shares((0.0,) * 4, (0.0, 0.0, 1.0, 0.0)))
+    cost = example_losses(single, far, jnp.full(6, 0.25, jnp.float32))
+    np.testing.assert_allclose(cost, 0, atol=1e-6)
+
+
+@given(st.sampled_from(SOME_BINS[1:]), st.sampled_from(DECODINGS), st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_the_recorded_prior_is_bayes_rule(bins, decoding, seed):
+    generator = np.random.default_rng(seed)
+    shares = shares_of(bins, generator)
+    fields = {"kind": "classification", "decode": decoding, "prior": "recorded"}
+    head = head_of(bins, **fields, shares=shares)
+    recorded, drawn = np.array(shares.recorded), np.array(shares.drawn)
+    filled = drawn > 0
+    # How likely each image is in each bin; a network that learned the draws says what follows.
+    likely = generator.random((20, head.outputs)) + 0.01
+    learned = np.where(filled, likely * drawn, 1e-300)
+    wanted = likely * recorded / (likely * recorded).sum(axis=1, keepdims=True)
+    values = np.array(head.bins.values)
+    by_hand = wanted @ values if decoding == "expectation" else values[wanted.argmax(axis=1)]
+    found = decode(head, jnp.log(learned))
+    np.testing.assert_allclose(found, by_hand, rtol=1e-9, atol=1e-9)
+
+
 @given(classifications("expectation"), st.integers(0, 2**32 - 1))
 @settings(max_examples=30, deadline=None)
 def test_cross_entropy_is_the_formula_on_the_bin_that_the_host_finds(head, seed):
@@ -71,7 +151,7 @@ def test_cross_entropy_is_the_formula_on_the_bin_that_the_host_finds(head, seed)
     targets = np.concatenate(
         [generator.uniform(-2.5, 2.5, 20), generator.choice(head.bins.edges, 20)]
     ).astype(np.float32)
-    index = bins.bin_index(head.bins, targets)
+    index = house.bin_index(head.bins, targets)
     np.testing.assert_array_equal(bin_index(head.bins, jnp.asarray(targets)), index)
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     found = example_losses(head, jnp.asarray(logits), jnp.asarray(targets))
@@ -89,7 +169,7 @@ def test_predictions_stay_in_range_and_a_sure_network_says_the_bin_s_value(head,
     assert head.low - 1e-12 <= found.min()
     assert found.max() <= head.high + 1e-12
     if head.decode == "argmax":
-        index = bins.bin_index(head.bins, found)
+        index = house.bin_index(head.bins, found)
         np.testing.assert_array_equal(index, wild.argmax(axis=1))
     sure = decode(head, 1000 * jnp.eye(head.outputs))
     np.testing.assert_array_equal(sure, head.bins.values)
