@@ -24,7 +24,7 @@ os.environ["KERAS_BACKEND"] = "jax"
 import jax
 
 from jaxdrive import workdir
-from tests.parity.reference import compare, computing_in, published_xception
+from tests.parity.reference import compare, computing_in, our_xception, published_xception
 
 # The published network's size, and the reference trainer's.
 SIZES = ("299x299", "270x480")
@@ -42,7 +42,8 @@ def main() -> None:
             model = published_xception()
             for size in arguments.sizes:
                 height, width = map(int, size.split("x"))
-                for row in compare(model, Path(folder), height=height, width=width):
+                found = compare(model, our_xception(), Path(folder), height=height, width=width)
+                for row in found:
                     rows.append({"dtype": dtype, "size": size} | row)
                     print(
                         f"{dtype:9} {size:9} {row['what']:22} {row['largest']:8.3f}"

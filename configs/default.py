@@ -339,8 +339,8 @@ def _model() -> ConfigDict:
     model.compute_dtype = "float32"
     # Output channels of the small backbone's convolutions, each of which halves the picture.
     model.channels = (16, 32, 64)
-    # Batch normalisation after convolutions (xception and pilotnet_same always have it, pilotnet,
-    # first_net and small_inception never); sync = statistics over all devices together.
+    # Batch normalisation after convolutions (xception, pilotnet_same and small_inception always
+    # have it, pilotnet and first_net never); sync = statistics over all devices together.
     model.batch_norm = ConfigDict({"use": False, "sync": True, "momentum": 0.99, "epsilon": 1e-3})
     # Share of the backbone's features that training drops at random, in every row anew (0.5 is
     # usual); 0 = none.

@@ -121,6 +121,7 @@ def _small_inception(config: ConfigDict) -> None:
     # Maps keep nearly their size up to the end: 32 would take 6 GB.
     config.batch_size = 8
     config.model.backbone = "small_inception"
+    config.model.batch_norm.use = True
     config.model.common = ()
     config.model.head = ()
 

@@ -49,22 +49,28 @@ class BatchNorm(nn.Module):
                 "batch_stats", "variance", jnp.ones, (channels,), jnp.float32
             ),
         }
-        grouped = x.reshape(groups, -1, channels).astype(scale.dtype)
+        # An axis of length 1 for a single group would make XLA's sums on a CPU 3 to 7 times as slow.
+        grouped = x.reshape(*([groups] if groups > 1 else []), -1, channels).astype(scale.dtype)
+        one_row = (1,) * (grouped.ndim - 1) + (channels,)
         if train:
-            mean = self._average(grouped.mean(axis=1, keepdims=True))
-            variance = self._average(jnp.square(grouped - mean).mean(axis=1, keepdims=True))
+            mean = self._average(grouped.mean(axis=-2, keepdims=True))
+            # Differences from the mean sum to 0. So the variance has no gradient by way of the
+            # mean, and that of the normalisation needs no sum of its own: it is the bias's.
+            fixed = jax.lax.stop_gradient(mean)
+            variance = self._average(jnp.square(grouped - fixed).mean(axis=-2, keepdims=True))
             self._move(moving["mean"], mean)
             self._move(moving["variance"], variance)
         else:
-            mean, variance = (value.value.reshape(1, 1, -1) for value in moving.values())
-        factor = jax.lax.rsqrt(variance + self.epsilon) * scale.reshape(1, 1, -1)
-        normalised = (grouped - mean) * factor + bias.reshape(1, 1, -1)
-        return normalised.reshape(x.shape).astype(x.dtype)
+            mean, variance = (value.value.reshape(one_row) for value in moving.values())
+            fixed = mean
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale.reshape(one_row)
+        shift = bias.reshape(one_row) - (mean - fixed) * factor
+        return ((grouped - fixed) * factor + shift).reshape(x.shape).astype(x.dtype)
 
     def _move(self, moving: nn.Variable, now: jax.Array) -> None:
-        """Takes the statistics of every group, [groups, 1, C], into a moving average, in order."""
+        """Takes the statistics of every group, [groups, C] after a reshape, in order."""
         if not self.is_initializing():
-            for group in now[:, 0]:
+            for group in now.reshape(-1, now.shape[-1]):
                 moving.value = self.momentum * moving.value + (1 - self.momentum) * group
 
     def _average(self, value: jax.Array) -> jax.Array:

@@ -180,7 +180,7 @@ BATCH_NORMALISED = {
     "pilotnet": False,
     "pilotnet_same": True,
     "first_net": False,
-    "small_inception": False,
+    "small_inception": True,
     "xception": True,
 }
 
@@ -206,6 +206,8 @@ BACKBONES: dict[str, _MakeBackbone] = {
         batch_norm, platform, parent=None
     ),
     "first_net": lambda config, batch_norm, platform: FirstNet(platform, parent=None),
-    "small_inception": lambda config, batch_norm, platform: SmallInception(platform, parent=None),
+    "small_inception": lambda config, batch_norm, platform: SmallInception(
+        batch_norm, platform, parent=None
+    ),
     "xception": lambda config, batch_norm, platform: Xception(batch_norm, platform, parent=None),
 }
