@@ -176,6 +176,20 @@ def test_settings_that_decide_the_frames_get_a_folder_of_their_own(change, share
     assert fingerprint(settings("here")) != plain
 
 
+def test_key_presses_are_other_labels_of_the_same_frames(prepared, tmp_path):
+    pressed = prepare(settings(tmp_path, key_presses=True, test_episodes=0))
+    train = prepared.splits == "train"
+    np.testing.assert_array_equal(
+        ImageReader(pressed).read(np.arange(10)), ImageReader(prepared).read(np.flatnonzero(train))
+    )
+    for name in ("throttle", "brake", "speed"):
+        np.testing.assert_array_equal(pressed.labels[name][:10], prepared.labels[name][train])
+    assert (pressed.labels["steering"] == 0).sum() > (prepared.labels["steering"] == 0).sum()
+    assert pressed.manifest["settings"]["key_presses"] is True
+    # Recordings from before key presses keep their names.
+    assert "key_presses" not in prepared.manifest["settings"]
+
+
 def test_parts_that_are_whole_are_kept(prepared, tmp_path):
     data = settings(tmp_path)
     unfinished, whole = write_parts(data, [0, 1])
