@@ -253,6 +253,9 @@ def _data() -> ConfigDict:
     # Standard deviation of the noise on the expert's steering while it records, as a share of full
     # lock; labels stay the expert's.
     data.noise = 0.2
+    # Records made-up key presses in place of the expert's steering: the same on average, but
+    # exactly 0 in most frames, as from a driver at a keyboard. The car drives as it does without.
+    data.key_presses = False
     # Simulator steps (1/50 s) for which an action is held; one frame is kept for each.
     data.action_repeat = 2
     # Simulator steps after which an episode ends.

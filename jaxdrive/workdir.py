@@ -63,6 +63,7 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "model.dropout": 0.0,
     "data.frames_per_second": 20.0,
     "data.resize": "stretch",
+    "data.key_presses": False,
     "data.split.folds": 0,
     "data.split.fold": 0,
     "data.tfds": {

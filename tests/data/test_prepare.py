@@ -57,6 +57,7 @@ def settings(folder: Path, **changes):
         "validation_episodes": 1,
         "test_episodes": 1,
         "noise": 0.2,
+        "key_presses": False,
         "action_repeat": 2,
         "max_steps": 20,
         "crop_top": 4,
@@ -158,6 +159,7 @@ def test_what_is_made_is_opened_without_recording_again(prepared, monkeypatch):
         ({"validation_episodes": 0}, False),
         ({"test_episodes": 2}, False),
         ({"noise": 0.1}, False),
+        ({"key_presses": True}, False),
         ({"action_repeat": 3}, False),
         ({"max_steps": 21}, False),
         ({"crop_top": 0}, False),
@@ -172,6 +174,20 @@ def test_settings_that_decide_the_frames_get_a_folder_of_their_own(change, share
     assert (fingerprint(settings("here") | change) == plain) == shared
     monkeypatch.setattr(car_racing, "RECORDING_VERSION", 99)
     assert fingerprint(settings("here")) != plain
+
+
+def test_key_presses_are_other_labels_of_the_same_frames(prepared, tmp_path):
+    pressed = prepare(settings(tmp_path, key_presses=True, test_episodes=0))
+    train = prepared.splits == "train"
+    np.testing.assert_array_equal(
+        ImageReader(pressed).read(np.arange(10)), ImageReader(prepared).read(np.flatnonzero(train))
+    )
+    for name in ("throttle", "brake", "speed"):
+        np.testing.assert_array_equal(pressed.labels[name][:10], prepared.labels[name][train])
+    assert (pressed.labels["steering"] == 0).sum() > (prepared.labels["steering"] == 0).sum()
+    assert pressed.manifest["settings"]["key_presses"] is True
+    # Recordings from before key presses keep their names.
+    assert "key_presses" not in prepared.manifest["settings"]
 
 
 def test_parts_that_are_whole_are_kept(prepared, tmp_path):

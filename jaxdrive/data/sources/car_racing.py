@@ -40,10 +40,16 @@ def find(config: Mapping[str, Any]) -> dict[str, range]:
 
 def settings(config: Mapping[str, Any], found: Mapping[str, range]) -> dict[str, Any]:
     """What of `config.data` decides the recorded frames: part of the dataset's fingerprint."""
-    names = ("episodes", "validation_episodes", "test_episodes", "noise", "action_repeat")
-    return {name: config[name] for name in (*names, "max_steps")} | {
-        "recording_version": RECORDING_VERSION
-    }
+    names = ("episodes", "validation_episodes", "test_episodes")
+    return {name: config[name] for name in names} | _recorded(config)
+
+
+def _recorded(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What of `config.data` decides the frames of a track."""
+    decided = {name: config[name] for name in ("noise", "action_repeat", "max_steps")}
+    # Named only where they are, so that recordings without keep the name that they had before.
+    presses = {"key_presses": True} if config["key_presses"] else {}
+    return decided | presses | {"recording_version": RECORDING_VERSION}
 
 
 def sessions(config: Mapping[str, Any], found: Mapping[str, range]) -> list[Session]:
@@ -59,6 +65,7 @@ def sessions(config: Mapping[str, Any], found: Mapping[str, range]) -> list[Sess
                     noise=config["noise"],
                     action_repeat=config["action_repeat"],
                     max_steps=config["max_steps"],
+                    key_presses=config["key_presses"],
                 )
             ],
             images=_images(config, seed),
@@ -70,12 +77,7 @@ def sessions(config: Mapping[str, Any], found: Mapping[str, range]) -> list[Sess
 
 def _images(config: Mapping[str, Any], seed: int) -> str:
     """What decides the frames of a track: their labels are recorded with the images."""
-    names = ("noise", "action_repeat", "max_steps")
-    decided = {name: config[name] for name in names} | {
-        "seed": seed,
-        "recording_version": RECORDING_VERSION,
-    }
-    return json.dumps(decided, sort_keys=True)
+    return json.dumps(_recorded(config) | {"seed": seed}, sort_keys=True)
 
 
 def remedy(split: str) -> str:
@@ -83,12 +85,17 @@ def remedy(split: str) -> str:
     return f"raise config.data.{'' if split == 'train' else f'{split}_'}episodes"
 
 
-def _read(*, seed: int, noise: float, action_repeat: int, max_steps: int) -> Iterator[Frame]:
-    from jaxdrive.simulators import recorder
+def _read(
+    *, seed: int, noise: float, action_repeat: int, max_steps: int, key_presses: bool
+) -> Iterator[Frame]:
+    from jaxdrive.simulators.key_presses import with_key_presses
+    from jaxdrive.simulators.recorder import record_episode
 
-    episode = recorder.record_episode(
+    episode = record_episode(
         seed=seed, noise=noise, action_repeat=action_repeat, max_steps=max_steps
     )
+    if key_presses:
+        episode = with_key_presses(episode, action_repeat=action_repeat)
     for index, snapshot in enumerate(episode):
         yield Frame(
             image=snapshot.image,
