@@ -372,6 +372,10 @@ def _optim() -> ConfigDict:
     # largest norm; 0 = without.
     optim.weight_decay = 0.0
     optim.clip_norm = 0.0
+    # Exponential moving average of the parameters: the share of it that an update keeps (0.999 is
+    # usual), less in the first updates; 0 = none. Held-out frames are measured with the average and
+    # checkpoints hold it as the model.
+    optim.ema = 0.0
     return optim
 
 

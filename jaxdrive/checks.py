@@ -44,6 +44,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "optim.momentum": (0, 1),
     "optim.weight_decay": (0, None),
     "optim.clip_norm": (0, None),
+    "optim.ema": (0, 0.99999),
     "augment.flip.probability": (0, 1),
     "augment.shift.sideways": (0, None),
     "augment.shift.along": (0, None),

@@ -29,6 +29,8 @@ RUN_FILE = "run.json"
 
 # A checkpoint makes sense only for the same network and data; all else may change on the way.
 _FIXED = ("model", "heads", "scalars", "seed", "optim.name", "data.fraction", "best_by")
+# Numbers that may change on the way, but not from or to 0, where a checkpoint has another form.
+_FIXED_AT_ZERO = ("optim.ema",)
 # What decides how fast a run starts and nothing else, so it may differ without a word.
 NO_PART_OF_A_RUN = ("compilation_cache",)
 # Fields that configurations got after the first runs, with what those did. A run that goes on or is
@@ -61,6 +63,7 @@ _LATER_FIELDS: Mapping[str, Any] = {
     "heads.*.noise": 0.1,
     "heads.*.prior": "drawn",
     "model.dropout": 0.0,
+    "optim.ema": 0.0,
     "data.frames_per_second": 20.0,
     "data.resize": "stretch",
     "data.key_presses": False,
@@ -193,6 +196,7 @@ def check_same_run(
         name: values
         for name, values in changes.items()
         if any(name == field or name.startswith(f"{field}.") for field in _FIXED)
+        or (name in _FIXED_AT_ZERO and not all(values))
     }
     if meta["dataset_fingerprint"] not in fingerprints:
         of_data = {name: v for name, v in changes.items() if name.startswith("data.")}

@@ -79,6 +79,8 @@ def test_the_shipped_configurations_pass():
         ("init_part", "top"),
         ("optim.momentum", 1.5),
         ("optim.clip_norm", -1.0),
+        ("optim.ema", 1.0),
+        ("optim.ema", -0.1),
         ("optim.steps", (5,)),
         ("heads.throttle.kind", "ranking"),
         ("heads.throttle.weight", -2.0),

@@ -122,6 +122,21 @@ def test_another_network_needs_another_workdir(workdir, field, value):
     assert "another --workdir" in text
 
 
+def test_an_average_of_parameters_is_kept_from_the_start_or_never(workdir):
+    def changes(before, now):
+        meta = META | {"config": json.loads(json.dumps(changed(optim__ema=before)))}
+        return workdirs.check_same_run(workdir, changed(optim__ema=now), ["data-1"], meta)
+
+    assert changes(0.99, 0.9) == {"optim.ema": (0.99, 0.9)}
+    assert changes(0.0, 0.0) == {}
+    for before, now in ((0.0, 0.99), (0.99, 0.0)):
+        with pytest.raises(UserError, match=rf"optim\.ema: {before} there, {now} now"):
+            changes(before, now)
+    # A run from before there were averages.
+    with pytest.raises(UserError, match=r"optim\.ema: 0\.0 there, 0\.99 now"):
+        workdirs.check_same_run(workdir, changed(optim__ema=0.99), ["data-1"], META)
+
+
 def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
     with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
         workdirs.check_same_run(workdir, changed(data__episodes=30), ["data-2"], META)

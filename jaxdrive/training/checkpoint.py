@@ -2,6 +2,7 @@
 
 A checkpoint has three items: `model` (parameters, batch statistics; restores alone, on any number
 of devices), `train` (optimiser state, counters) and `meta` (configuration, versions, dataset).
+In a run that averages its parameters, `model` has the average, `train` the parameters themselves.
 The latest two are kept, the best by held-out skill, and every `keep_every`-th.
 """
 
@@ -112,11 +113,18 @@ def _check_room(folder: epath.Path, state: TrainState) -> None:
 
 
 def _model_item(state: TrainState) -> dict[str, Any]:
-    return {"params": state.params, "batch_stats": state.batch_stats}
+    return {"params": state.evaluated, "batch_stats": state.batch_stats}
 
 
 def _train_item(state: TrainState) -> dict[str, Any]:
-    return {"step": state.step, "position": state.position, "opt_state": state.opt_state}
+    item = {"step": state.step, "position": state.position, "opt_state": state.opt_state}
+    return item if state.average is None else item | {"params": state.params}
+
+
+def _state_of(model: Mapping[str, Any], train: Mapping[str, Any]) -> TrainState:
+    """The inverse of `_model_item` and `_train_item`."""
+    average = {"average": model["params"]} if "params" in train else {}
+    return TrainState(**{**model, **train, **average})
 
 
 def restore_latest(
@@ -151,7 +159,7 @@ def restore_latest(
             logger.warning("Checkpoint %d cannot be read: %s", step, damaged[step])
             continue
         _set_aside(manager, sorted(damaged))
-        return TrainState(**items["model"], **items["train"])
+        return _state_of(items["model"], items["train"])
     if damaged:
         raise UserError(
             f"none of the checkpoints {sorted(damaged)} in {manager.directory} can be read. They"

@@ -100,7 +100,7 @@ def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> H
     predictions = predict_frames(
         trainer.network.predict,
         trainer.network.partition,
-        (state.params, state.batch_stats),
+        (state.evaluated, state.batch_stats),
         trainer.examples,
         ids,
         batch_size=prediction_rows(config),

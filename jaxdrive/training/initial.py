@@ -102,8 +102,10 @@ def _other_meanings(
 
 def with_initial(state: TrainState, chosen: weights.Chosen) -> TrainState:
     """A fresh state, on the host, with what was chosen in place."""
+    params = weights.place(chosen.loaded, state.params)
     return dataclasses.replace(
         state,
-        params=weights.place(chosen.loaded, state.params),
+        params=params,
+        average=None if state.average is None else params,
         batch_stats=weights.place(chosen.loaded, state.batch_stats),
     )

@@ -25,6 +25,7 @@ from jaxdrive.models.multihead import MultiHead, make_model
 from jaxdrive.models.overview import feature_bytes
 from jaxdrive.native import library
 from jaxdrive.training.augment import active, make_augment
+from jaxdrive.training.average import with_average
 from jaxdrive.training.bin_shares import bin_shares
 from jaxdrive.training.compile_options import compile_options
 from jaxdrive.training.gradients import make_gradients
@@ -135,6 +136,7 @@ def _initializer(
         seed=config["seed"],
         image_shape=image_shape,
         scalars=sorted(config["scalars"]),
+        averaged=bool(config["optim"]["ema"]),
     )
 
 
@@ -180,7 +182,7 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
     """
     check_batch_size(config["batch_size"], "batch_size")
     balance.check_balance(balance.balance_of(config), config["supervise"])
-    return make_train_step(
+    step = make_train_step(
         network.model,
         network.heads,
         _optimizer(config),
@@ -189,6 +191,8 @@ def make_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]
         augment=augment_of(config, network.heads),
         seed=config["seed"],
     )
+    decay = config["optim"]["ema"]
+    return with_average(step, decay) if decay else step
 
 
 def spread_step(config: Mapping[str, Any], network: Network) -> Callable[..., Any]:

@@ -20,6 +20,7 @@ class TrainState:
       params: The network's parameters.
       batch_stats: Moving averages of batch normalisation; empty without it.
       opt_state: The optimiser's.
+      average: Moving average of `params`, see `average.py`; None where the run keeps none.
     """
 
     step: jax.Array
@@ -27,6 +28,12 @@ class TrainState:
     params: Any
     batch_stats: Any
     opt_state: Any
+    average: Any = None
+
+    @property
+    def evaluated(self) -> Any:
+        """The parameters that are measured and saved as the model: the average, if any."""
+        return self.params if self.average is None else self.average
 
 
 def initializer(
@@ -36,6 +43,7 @@ def initializer(
     seed: int,
     image_shape: tuple[int, int, int],
     scalars: list[str],
+    averaged: bool = False,
 ) -> Callable[[], TrainState]:
     """A function that makes a fresh state: its parameters depend on the seed alone.
 
@@ -45,6 +53,7 @@ def initializer(
       seed: The run's seed.
       image_shape: (height, width, channels).
       scalars: Names of the scalar inputs.
+      averaged: Whether the state keeps an average of its parameters, which starts at them.
     """
 
     def init() -> TrainState:
@@ -58,6 +67,7 @@ def initializer(
             params=variables["params"],
             batch_stats=variables.get("batch_stats", {}),
             opt_state=optimizer.init(variables["params"]),
+            average=variables["params"] if averaged else None,
         )
 
     return jax.jit(init)

@@ -86,7 +86,8 @@ def make_train_step(
         with scope(OPTIMIZER):
             norm = optax.tree.norm(gradients)
             updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
-            updated = TrainState(
+            updated = dataclasses.replace(
+                state,
                 step=state.step + 1,
                 position=state.position + 1,
                 params=optax.apply_updates(state.params, updates),

@@ -76,6 +76,18 @@ def test_everything_comes_back(workdir):
     assert_same(restore(workdir), state_at(5))
 
 
+def test_the_model_is_the_average_and_training_goes_on_from_both(workdir):
+    state = state_at(5)
+    state = state.replace(average=jax.tree.map(lambda leaf: leaf / 3, state.params))
+    with checkpoint.open_manager(workdir) as manager:
+        checkpoint.save(manager, 5, state, meta={}, skill=None)
+        manager.wait_until_finished()
+        params, batch_stats = checkpoint.restore_model(manager, 5, state_at(0), here())
+    assert_same((params, batch_stats), (state.average, state.batch_stats))
+    restored = restore(workdir, state_at(0).replace(average=state_at(0).params))
+    assert_same(restored, state)
+
+
 def test_the_latest_two_the_best_and_every_keep_every_th_are_kept(workdir):
     skills = {10: 0.1, 20: 0.9, 30: None, 35: math.nan, 40: 0.3, 50: 0.2, 60: -math.inf}
     assert save_all(workdir, skills, keep_every=15) == [20, 30, 50, 60]
