@@ -31,6 +31,7 @@ from jaxdrive.training.optim import make_optimizer, make_schedule
 from jaxdrive.training.parallel import Partition, check_batch_size, make_partition
 from jaxdrive.training.state import TrainState, initializer
 from jaxdrive.training.step import DATA_AXIS, make_predict_step, make_train_step
+from jaxdrive.training.windowed import check_windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,6 +249,9 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         )
     network = make_network(config, dataset.image_shape)
     examples = make_examples(config, dataset, network.heads)
+    if config["eval_every"]:
+        held_out = dataset.driving_ids("validation")
+        check_windows(config["best_by"], network.heads, dataset, held_out)
     schedule = make_schedule(config["optim"], config["num_steps"])
     gradients = make_gradients(
         network.model,
