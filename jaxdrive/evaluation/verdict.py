@@ -18,6 +18,8 @@ from jaxdrive.training import windowed
 CLEAR_SKILL = 0.30
 WEAK_SKILL = 0.05
 
+LEARNED = "learned: better than driving straight on"
+TOO_FEW = "not settled: too few stretches for an interval"
 INCLUDES_1 = "not settled: the interval includes 1"
 
 WHY_WINDOWS = (
@@ -75,7 +77,7 @@ def of_windows(one: Mapping[str, Any]) -> Verdict:
     if math.isnan(one["ratio"]):
         return Verdict("not a number: the training diverged", "poor")
     if one["interval"] is None:
-        return Verdict(f"not settled: {windowed.interval_text(one)}", "unknown")
+        return Verdict(TOO_FEW, "unknown")
     low, high = one["interval"]
     if low >= 1:
         return Verdict("not better than driving straight on", "poor")
@@ -89,7 +91,7 @@ def of_windows(one: Mapping[str, Any]) -> Verdict:
         return Verdict("better than straight on, but not than the best constant", "poor")
     if constant[1] >= 1:
         return Verdict(f"{INCLUDES_1} beside the best constant", "fair")
-    return Verdict("learned: better than driving straight on", "good")
+    return Verdict(LEARNED, "good")
 
 
 def of_skill(skill: float | None) -> Verdict:

@@ -43,7 +43,7 @@ ONE = {
         ),
         (
             {"interval": None, "stretches": 2},
-            "not settled: no interval: 2 stretches of 10 s, of at least 5",
+            "not settled: too few stretches for an interval",
             "unknown",
         ),
         ({"ratio": None, "interval": None}, "not settled: the driver never steered", "unknown"),
