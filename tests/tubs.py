@@ -54,6 +54,36 @@ def record(
     return records
 
 
+def record_road(
+    folder: Path, angles: Sequence[float], *, shown: Sequence[float] | None, interval_ms: int
+) -> None:
+    """Records a drive whose images show a bright column, the farther right the larger `shown`.
+
+    Without `shown` all pixels of all images are equal.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True)
+    records = []
+    for index, angle in enumerate(angles):
+        name = f"{index}_cam_image_array_.png"
+        pixels = np.full((8, 24, 3), 60, np.uint8)
+        if shown is not None:
+            place = round(1 + 20 * (shown[index] + 1) / 2)
+            pixels[:, place : place + 2] = 250
+        Image.fromarray(pixels).save(images / name)
+        records.append(
+            {
+                "_index": index,
+                "_timestamp_ms": START_MS + index * interval_ms,
+                "cam/image_array": name,
+                "user/angle": float(angle),
+                "user/throttle": 0.3,
+                "user/mode": "user",
+            }
+        )
+    write(folder, records)
+
+
 def write(
     folder: Path,
     records: Sequence[dict[str, Any]],

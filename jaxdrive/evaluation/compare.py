@@ -21,7 +21,7 @@ from jaxdrive.bins import bin_index
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.prepare import prepare
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import compare_facts, offline, results
+from jaxdrive.evaluation import compare_facts, offline, results, verdict
 from jaxdrive.evaluation.results import Json
 from jaxdrive.heads import Head, bin_texts, controls, targets
 from jaxdrive.logs import logger
@@ -59,7 +59,7 @@ def compare(compared: Sequence[epath.Path]) -> Json:
 
     Returns:
       {"heads": {head: {"label", "unit", "bins_of", "bins": [text]}}, "runs": [{"name", "workdir",
-      "split", "frames", "frame_set", "validation_set", "windowed", facts as
+      "split", "frames", "frame_set", "validation_set", "windowed", "assumed_rate", facts as
       `compare_facts.facts_of` gives them, "heads": {head: {"scale", and what `fixed_score`
       gives}}}], "differences": [{"field", "values": [text by run]}], "warnings": [text]}. Runs of
       the same frame_set were scored on the same frames; validation_set says it of the frames
@@ -132,9 +132,9 @@ def fixed_score(agreed: Head, head: Head, predictions: np.ndarray, labels: np.nd
       labels: As recorded, [N].
 
     Returns:
-      {"natural": {"mae", "rmse", "skill"}, "balanced": the same, "bins": [{"frames", "mae"}]}; mae
-      and rmse in the label's unit; mae of predictions as a car would be given them, within the
-      head's range.
+      {"natural": {"mae", "rmse", "skill"}, "balanced": the same, "constant": see
+      `metrics.constant_answer`, "bins": [{"frames", "mae"}]}; mae and rmse in the label's unit; mae
+      of predictions as a car would be given them, within the head's range.
     """
     recorded = labels.astype(np.float64)
     squared = np.square((predictions.astype(np.float64) * head.scale - recorded) / agreed.scale)
@@ -143,10 +143,11 @@ def fixed_score(agreed: Head, head: Head, predictions: np.ndarray, labels: np.nd
     frames = np.bincount(index, minlength=len(agreed.bins))
     sums = np.bincount(index, weights=absolute, minlength=len(agreed.bins))
     score: Json = {
+        "constant": metrics.constant_answer(agreed, recorded),
         "bins": [
             {"frames": int(count), "mae": float(total / count) if count else None}
             for count, total in zip(frames, sums, strict=True)
-        ]
+        ],
     }
     for kind, weights in (("natural", np.ones(len(labels))), ("balanced", 1 / frames[index])):
         values = metrics.weighted_score(squared, absolute, recorded / agreed.scale, weights)
@@ -199,6 +200,7 @@ def _tell(run: Run, agreed: Mapping[str, Head]) -> Json:
         "dataset": run.dataset.manifest["fingerprint"],
         "training_frames": len(run.dataset.ids("train")),
         "windowed": windowed.windowed_scores(found.heads, run.dataset, found.ids, found.targets),
+        "assumed_rate": verdict.assumed_rate(run.dataset.manifest),
         **compare_facts.facts_of(run.config, files["run"] or {}, files["drive"], lines, found.step),
         "heads": {
             name: {"label": head.label, "scale": head.scale}

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from jaxdrive.data.dataset import Dataset
+from jaxdrive.evaluation import verdict
 from jaxdrive.evaluation.results import Json
 
 ABSENT = "\N{EN DASH}"
@@ -170,6 +171,11 @@ def warnings(runs: Sequence[Json], configs: Sequence[Mapping[str, Any]]) -> list
             "The held-out learning curves were not measured on the same validation frames:"
             f" {sets}. Curves of different sets are not comparable."
         )
+    found += [
+        f"{run['name']}: {verdict.clock_remark(run['assumed_rate'])}."
+        for run in runs
+        if run["assumed_rate"] is not None and run["windowed"]
+    ]
     for name in dict.fromkeys(name for run in runs for name in run["heads"]):
         found += _about_head(name, runs, configs)
     found += [
@@ -201,7 +207,7 @@ def _about_head(
     labels = {run["name"]: head["label"] for run, head in having}
     if len(set(labels.values())) > 1:
         told = ", ".join(f"{label!r} in {run}" for run, label in labels.items())
-        yield f"The head {name} learns different labels ({told}): its rows have different truths."
+        yield f"The head {name} has different labels ({told}): its rows have different truths."
     bins = {
         json.dumps([[edge * head["scale"] for edge in head["bins"][kind]] for kind in head["bins"]])
         for _, head in having

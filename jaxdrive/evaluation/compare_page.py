@@ -13,8 +13,9 @@ from typing import Any
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxdrive.evaluation import compare_plots, page, plots, results, wording
+from jaxdrive.evaluation import compare_plots, page, plots, results, verdict, wording
 from jaxdrive.evaluation.results import Json
+from jaxdrive.training import windowed
 
 PAGE = "compare.html"
 CURVES = "compare.png"
@@ -37,7 +38,6 @@ _FACTS = {
     "training time": "train_seconds",
     "dataset": "dataset",
     "scored on (frames)": "scored_on",
-    "error over 1 s, of straight on": "following",
     "driving score": "score",
     "laps finished": "laps",
     "driven with": "driven_with",
@@ -92,12 +92,18 @@ def _png(figure: Figure) -> bytes:
 def _content(result: Json, pictures: Mapping[str, page.Picture]) -> Json:
     """Everything the template names."""
     names = [run["name"] for run in result["runs"]]
+    turning = _turning(result)
     return result | {
         "names": names,
         "colours": compare_plots.run_colours(names),
         "frames_of": _frames(result["runs"]),
         "best": {head: _best(result["runs"], head) for head in result["heads"]},
         "facts": facts(result["runs"]),
+        "following": {head: list(_following_rows(result["runs"], head)) for head in turning},
+        "following_columns": _FOLLOWING,
+        "why": [verdict.WHY_WINDOWS, verdict.WHY_INTERVALS],
+        "why_skill": verdict.WHY_SKILL,
+        "mae_remarks": _mae_remarks(result["runs"]),
         "settings": [(row["field"], _short(row["values"])) for row in result["differences"]],
         "pictures": {
             "results": pictures[RESULTS],
@@ -132,6 +138,38 @@ def _best(runs: Sequence[Json], head: str) -> dict[str, str]:
     return best
 
 
+_FOLLOWING = ("over 1 s, times straight on", "90 % interval", "over 2 s", "verdict")
+
+
+def _turning(result: Json) -> list[str]:
+    """The heads whose windowed error some run has."""
+    return [h for h in result["heads"] if any(h in run["windowed"] for run in result["runs"])]
+
+
+def _following_rows(runs: Sequence[Json], head: str) -> Iterator[list[str]]:
+    """By run that has the head: its name and the texts of `_FOLLOWING`."""
+    for run in runs:
+        windows = run["windowed"].get(head)
+        if windows is None:
+            continue
+        ratios = [
+            wording.ABSENT if one["ratio"] is None else f"{one['ratio']:.2f}" for one in windows
+        ]
+        between = windowed.interval_text(windows[0]).removeprefix("90 % interval ")
+        yield [run["name"], ratios[0], between, ratios[1], verdict.of_windows(windows[0]).words]
+
+
+def _mae_remarks(runs: Sequence[Json]) -> list[str]:
+    """Of the frames of every run, or once where all are of one set."""
+    alone = len({run["frame_set"] for run in runs}) == 1
+    scores = {
+        name if alone else f"{name} ({run['name']})": score
+        for run in runs
+        for name, score in run["heads"].items()
+    }
+    return verdict.mae_remarks(scores)
+
+
 def facts(runs: Sequence[Json]) -> list[tuple[str, list[str]]]:
     """What is told of the runs beside their errors: rows of a title and a text for every run."""
     told = [_texts(run) for run in runs]
@@ -151,20 +189,8 @@ def _texts(run: Json) -> dict[str, str]:
         texts["samples_per_head"] = f"{run['samples_per_head']:,.0f}"
     if run["train_seconds"] is not None:
         texts["train_seconds"] = wording.duration(run["train_seconds"])
-    texts["following"] = _following(run)
     texts["scored_on"] = f"{run['frames']:,} {run['split']}"
     return texts | _driving_texts(run["driving"], run["step"])
-
-
-def _following(run: Json) -> str:
-    """By head that turns the car, its error over the shortest window, beside straight on."""
-    told = []
-    for name, found in run.get("windowed", {}).items():
-        ratio, interval = found[0]["ratio"], found[0]["interval"]
-        if ratio is not None:
-            between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
-            told.append(f"{name} {ratio:.2f}{between}")
-    return ", ".join(told) or wording.ABSENT
 
 
 def _driving_texts(driving: Json | None, step: int) -> dict[str, str]:
@@ -188,13 +214,18 @@ def table(result: Json) -> list[str]:
     """Lines of text: what to beware of, results by head, facts, and settings that differ."""
     names = [run["name"] for run in result["runs"]]
     lines = [f"Beware: {warning}" for warning in result["warnings"]]
+    for head in _turning(result):
+        rows = _following_rows(result["runs"], head)
+        title = [f"{head} follows the driver", *_FOLLOWING]
+        lines += ["", *_aligned([title, *rows])]
     for head, about in result["heads"].items():
         lines += [
             "",
-            f"{head}: errors in {about['unit']}; balanced = over the bins of {about['bins_of']},"
-            " each counting alike",
+            f"{head}: errors of single images in {about['unit']}; balanced = over the bins of"
+            f" {about['bins_of']}, each counting alike",
             *_aligned(_rows_of_head(result["runs"], head)),
         ]
+    lines += ["", *_mae_remarks(result["runs"])]
     about_runs = [[title, *texts] for title, texts in facts(result["runs"])]
     lines += ["", *_aligned([["run", *names], *about_runs])]
     if result["differences"]:
@@ -205,6 +236,7 @@ def table(result: Json) -> list[str]:
 
 def _rows_of_head(runs: Sequence[Json], head: str) -> Iterator[list[str]]:
     columns = [f"{kind} {name}" for kind in _KINDS for name in ("skill", "mae", "rmse")]
+    columns.insert(2, "mae of a constant")
     yield ["run", "frames", *columns]
     frames = _frames(runs)
     for run in runs:
@@ -215,6 +247,7 @@ def _rows_of_head(runs: Sequence[Json], head: str) -> Iterator[list[str]]:
             values: Mapping[str, Any] = run["heads"][head][kind]
             skill = "constant" if values["skill"] is None else f"{values['skill']:.3f}"
             cells += [skill, wording.number(values["mae"]), wording.number(values["rmse"])]
+        cells.insert(3, wording.number(run["heads"][head]["constant"]["mae"]))
         yield [run["name"], *cells]
 
 

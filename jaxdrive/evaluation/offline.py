@@ -13,7 +13,7 @@ from jaxdrive.data.labels import beyond_bins
 from jaxdrive.data.prepare import fingerprints
 from jaxdrive.data.split import SPLITS
 from jaxdrive.errors import UserError
-from jaxdrive.evaluation import correlation, side_cameras
+from jaxdrive.evaluation import correlation, side_cameras, verdict
 from jaxdrive.heads import Head, heads_from_config, learning_text
 from jaxdrive.training import metrics, windowed
 from jaxdrive.training.heldout import predict_frames, prediction_rows
@@ -65,8 +65,8 @@ def evaluate(
       {"step", "split", "dataset", "trained_on", "frames", "images_per_second", "learning": {head:
       see `heads.learning_text`}, "heads": {head: see `metrics.score`}, "windowed": see
       `windowed.windowed_scores`, "side_cameras": see `side_cameras.responses`, "correlation": see
-      `correlation.correlation`}; dataset is its fingerprint, trained_on that of the run's, None
-      where it is not known.
+      `correlation.correlation`, "assumed_rate": see `verdict.assumed_rate`}; dataset is its
+      fingerprint, trained_on that of the run's, None where it is not known.
 
     Raises:
       UserError: There is no such checkpoint or the split is empty.
@@ -87,6 +87,7 @@ def evaluate(
         "windowed": windowed.windowed_scores(heads, dataset, found.ids, found.targets),
         "side_cameras": side_cameras.responses(heads, dataset, split, restored.predicted),
         "correlation": correlation.correlation(heads, found.targets, labels),
+        "assumed_rate": verdict.assumed_rate(dataset.manifest),
     }
 
 
@@ -163,10 +164,12 @@ def _predictions(restored: Restored, dataset: Dataset, split: str) -> Prediction
 def remarks(
     config: Mapping[str, Any], dataset: Dataset, result: Mapping[str, Any]
 ) -> Iterator[str]:
-    """What a reader of a result has to know: of labels out of range, and of frames trained on."""
+    """What a reader has to know: of labels out of range, of clocks, and of frames trained on."""
     heads, ids = heads_from_config(config["heads"]), dataset.driving_ids(result["split"])
     for name, told in beyond_bins(heads, dataset, ids).items():
         yield f"Head {name} has {told}. In errors and skill such labels count as the nearer end"
+    if result["assumed_rate"] is not None and result["windowed"]:
+        yield verdict.clock_remark(result["assumed_rate"])
     if other := other_dataset(config, dataset, result["trained_on"]):
         yield other
 
@@ -185,13 +188,17 @@ def other_dataset(config: Mapping[str, Any], dataset: Dataset, trained_on: str |
 
 
 def table(result: Mapping[str, Any]) -> list[str]:
-    """Lines of text: errors and skills of every head, and how the heads belong together."""
+    """Lines of text: how well the network follows the driver, then errors of single images."""
     return [
         f"step {result['step']} on {result['frames']} {result['split']} frames"
-        f" ({result['images_per_second']:,.0f} images/s); skill: 1 = perfect, 0 = best constant",
+        f" ({result['images_per_second']:,.0f} images/s)",
         *(f"{name}: {text}" for name, text in result["learning"].items()),
         *windowed.lines(result["windowed"]),
         *side_cameras.lines(result["side_cameras"]),
+        *verdict.lines(result),
+        "",
+        "single images; skill: 1 = perfect, 0 = best constant",
         *metrics.table(result["heads"]),
+        *verdict.mae_remarks(result["heads"]),
         *correlation.table(result["correlation"]),
     ]

@@ -22,7 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
-from jaxdrive.evaluation.wording import SOLVED_SCORE, skill_in_words
+from jaxdrive.evaluation import verdict
+from jaxdrive.evaluation.wording import SOLVED_SCORE
 
 Lines = Sequence[Mapping[str, Any]]
 Floats = NDArray[np.float64]
@@ -160,7 +161,7 @@ def learning_curves(lines: Lines, head: str, colour: str) -> Figure:
     if not skills:
         keys = [f"{part}/{head}/skill" for part in _PARTS]
         seen = [line[key] for line in lines for key in keys if key in line]
-        _say(skill_axes, skill_in_words(seen[-1])[0] if seen else "no skill recorded")
+        _say(skill_axes, verdict.of_skill(seen[-1]).words if seen else "no skill recorded")
     _describe_over_steps(skill_axes, title=f"{head}: skill", y="skill (1 = no error)")
     constant.set_label("best constant")
     figure.legend(*skill_axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)

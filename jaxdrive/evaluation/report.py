@@ -17,9 +17,10 @@ from typing import Any
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxdrive.evaluation import diagnostics_plots, page, plots, results, wording
+from jaxdrive.evaluation import diagnostics_plots, page, plots, results, verdict, wording
 from jaxdrive.evaluation.architecture import architecture
 from jaxdrive.evaluation.results import Json
+from jaxdrive.training import windowed
 
 
 def write_report(workdir: epath.Path) -> epath.Path:
@@ -42,23 +43,34 @@ def write_report(workdir: epath.Path) -> epath.Path:
     return target
 
 
+_WHY = {
+    "windows": verdict.WHY_WINDOWS,
+    "intervals": verdict.WHY_INTERVALS,
+    "skill": verdict.WHY_SKILL,
+}
+
+
 @dataclasses.dataclass(frozen=True)
-class HeadVerdict:
+class Card:
     """What the page says at its top about one head.
 
     Attributes:
-      name: the head.
-      colour: its colour in every picture.
-      balanced: skill over bins; None where the label is constant or nothing was measured.
-      natural: skill over frames as recorded; None as above.
-      words: the verdict in plain words.
+      name: The head.
+      colour: Its colour in every picture.
+      turns: Whether its windowed error is measured.
+      title: What the number is.
+      value: The number as text; "" where there is none, and the words stand alone.
+      notes: What else has to be known of it.
+      words: The verdict.
       level: "good", "fair", "poor" or "unknown", for the colour of the words.
     """
 
     name: str
     colour: str
-    balanced: float | None
-    natural: float | None
+    turns: bool
+    title: str
+    value: str
+    notes: Sequence[str]
     words: str
     level: str
 
@@ -70,10 +82,12 @@ def _content(workdir: epath.Path) -> Json:
     heads = results.head_names(content, lines)
     drawn = {head: results.draws(lines, head, content["balance"]) for head in heads}
     drives = content["drive"] is not None or _is_to_drive(content["config"] or {})
-    verdict, level = wording.driving_in_words(content["drive"], drives=drives)
+    driving, level = wording.driving_in_words(content["drive"], drives=drives)
+    colours = plots.head_colours(heads)
     with plots.style():
-        pictures = _pictures(content, lines, plots.head_colours(heads), drawn)
+        pictures = _pictures(content, lines, colours, drawn)
         pictures["model"] = _model_picture(content["model"])
+    cards = [_card(content["evaluation"], lines, *item) for item in colours.items()]
     return content | {
         "name": workdir.name,
         "commands": {
@@ -85,15 +99,16 @@ def _content(workdir: epath.Path) -> Json:
         "alarms": results.alarms(lines, heads),
         "medians": {key: results.median(lines, key) for key in _SPEED},
         "drawn_shares": {head: plots.percentages(d) for head, d in drawn.items() if d is not None},
-        "head_verdicts": _head_verdicts(content["evaluation"], lines, heads),
+        "cards": cards,
         "drives": drives,
-        "verdict": verdict,
+        "verdict": driving,
         "level": level,
-        "thresholds": {
-            "learned": wording.LEARNED_SKILL,
-            "weak": wording.WEAK_SKILL,
-            "solved": wording.SOLVED_SCORE,
-        },
+        "solved": wording.SOLVED_SCORE,
+        "why": _WHY,
+        "turning": [card.name for card in cards if card.turns],
+        "unmeasured": _unmeasured(content["evaluation"]),
+        "mae_remarks": verdict.mae_remarks((content["evaluation"] or {"heads": {}})["heads"]),
+        "clock": _clock(content["evaluation"]),
         "pictures": pictures,
         "video": _file_uri(workdir / "drive.mp4", "video/mp4"),
         "held_out": _file_uri(workdir / "heldout.png", "image/png"),
@@ -120,25 +135,52 @@ _FILES = (
 _SPEED = ("train/images_per_second", "train/waiting_share")
 
 
-def _head_verdicts(
-    evaluation: Json | None, lines: Sequence[Json], heads: Sequence[str]
-) -> list[HeadVerdict]:
-    """Skill on evaluated frames; before evaluation, the last one measured while training."""
-    verdicts = []
-    for head, colour in plots.head_colours(heads).items():
-        natural, measured = None, True
-        if evaluation is not None and head in evaluation["heads"]:
-            natural = evaluation["heads"][head]["natural"]["skill"]
-            balanced = evaluation["heads"][head]["balanced"]["skill"]
-        else:
-            key = f"validation/{head}/skill"
-            values = [line[key] for line in lines if key in line]
-            measured, balanced = bool(values), values[-1] if values else None
-        words, level = (
-            wording.skill_in_words(balanced) if measured else ("not measured yet", "unknown")
-        )
-        verdicts.append(HeadVerdict(head, colour, balanced, natural, words, level))
-    return verdicts
+def _card(evaluation: Json | None, lines: Sequence[Json], head: str, colour: str) -> Card:
+    """The windowed error of a head that turns the car, skill of others.
+
+    Before evaluation, the last ones measured while training.
+    """
+    evaluated = (evaluation or {"heads": {}})["heads"].get(head)
+    if evaluated is not None:
+        assert evaluation is not None
+        windows = evaluation.get("windowed", {}).get(head)
+        one = windows[0] if windows else None
+        skill, natural = evaluated["balanced"]["skill"], evaluated["natural"]["skill"]
+        said = verdict.of_head(windows, skill)
+        notes = [] if natural is None else [f"{wording.signed(natural, 2)} on frames as recorded"]
+    else:
+        one, skills = _measured(lines, head)
+        skill, notes = (skills[-1] if skills else None), []
+        said = verdict.NOT_EVALUATED if one or not skills else verdict.of_skill(skill)
+    if one is None:
+        value = "" if skill is None else wording.signed(skill, 2)
+        return Card(head, colour, False, f"held-out skill, {head}", value, notes, *said)
+    value = "" if one["ratio"] is None else f"{one['ratio']:.2f}"
+    notes = [] if one["ratio"] is None else [windowed.interval_text(one)]
+    title = f"error over {one['seconds']:g} s, times straight on, {head}"
+    return Card(head, colour, True, title, value, notes, *said)
+
+
+def _measured(lines: Sequence[Json], head: str) -> tuple[Json | None, list[float | None]]:
+    """A head's last windowed error, and its skills, on validation frames while training."""
+    key = f"validation/{head}/skill"
+    followed = [one for line in lines if (one := windowed.from_logged(head, line)) is not None]
+    return (followed[-1] if followed else None), [line[key] for line in lines if key in line]
+
+
+def _unmeasured(evaluation: Json | None) -> dict[str, str]:
+    """By head that turns the car, why it has no ratio over the shortest window."""
+    windows = (evaluation or {}).get("windowed", {})
+    return {
+        name: windowed.ratio_text(found[0])
+        for name, found in windows.items()
+        if found[0]["ratio"] is None
+    }
+
+
+def _clock(evaluation: Json | None) -> str:
+    rate = (evaluation or {}).get("assumed_rate")
+    return "" if rate is None else f"{verdict.clock_remark(rate)}."
 
 
 def _pictures(

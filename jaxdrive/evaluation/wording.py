@@ -1,20 +1,16 @@
 """How the report says things: results in plain words, numbers as text.
 
-The words are for a reader who has never seen the project; their borders stand here once, and the
-page explains them from here. Nothing here reads files or knows the page: that is report.py.
+The words are for a reader who has never seen the project. What an error says of a head stands in
+verdict.py. Nothing here reads files or knows the page: that is report.py.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from jaxdrive.logs import plural
 
-# A head that keeps to the best constant scatters within a few hundredths of zero.
-LEARNED_SKILL = 0.30
-WEAK_SKILL = 0.05
 # CarRacing's own border, https://gymnasium.farama.org/environments/box2d/car_racing/
 SOLVED_SCORE = 900.0
 
@@ -34,26 +30,8 @@ NO_SKILL = "constant label, no skill"
 ABSENT = "\N{EN DASH}"
 
 
-def skill_in_words(skill: float | None) -> tuple[str, str]:
-    """Plain words for a skill, and their level: "good", "fair", "poor" or "unknown".
-
-    Args:
-      skill: 1 - mse / mse of the best constant; None where the label is constant, so that the
-        best constant makes no error and there is nothing to compare with.
-    """
-    if skill is None:
-        return NO_SKILL, "unknown"
-    if math.isnan(skill):
-        return "not a number: the training diverged", "poor"
-    if skill >= LEARNED_SKILL:
-        return "learned", "good"
-    if skill >= WEAK_SKILL:
-        return "weak", "fair"
-    return "no better than a constant", "poor"
-
-
 def driving_in_words(drive: Mapping[str, Any] | None, *, drives: bool) -> tuple[str, str]:
-    """Plain words for how a run ends, and their level as above.
+    """Plain words for how a run ends, and their level: "good", "fair", "poor" or "unknown".
 
     Args:
       drive: what drive.json holds; None: not driven.

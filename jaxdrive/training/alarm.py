@@ -1,4 +1,4 @@
-"""Names a head that learns nothing, and says what to try.
+"""Names a head that does not even fit its training batches, and says what to try.
 
 Two signs, both of training batches: predictions that hardly differ from picture to picture, as
 those of a head whose units have died, and skill that stays at a constant's. A sign that lasts for
@@ -116,8 +116,9 @@ def _warning(
             " --config.optim.warmup_steps, another --config.model.dense_init or --config.seed"
         )
     return (
-        f"ALARM at step {step}: {name} is no better than a constant. Since step {now.poor_since}"
-        f" its skill on training batches has been below {settings['min_skill']:g}. Look at its"
+        f"ALARM at step {step}: {name} is no better than a constant on its own training batches."
+        f" Since step {now.poor_since} its skill there has been below {settings['min_skill']:g}."
+        " Look at its"
         " labels (launch.py inspect), give it more steps, or try another"
         " --config.optim.learning_rate, a longer --config.optim.warmup_steps or a larger"
         " --config.model.head"

@@ -119,7 +119,7 @@ def measure(trainer: Trainer, config: Mapping[str, Any], state: TrainState) -> H
     line |= {"validation/skill": skills["natural"], "validation/balanced_skill": skills["balanced"]}
     followed = windowed.windowed_scores(trainer.network.heads, dataset, ids, predictions)
     for head, windows in followed.items():
-        line |= {f"validation/{head}/windowed_{name}": windows[0][name] for name in ("ratio", "r2")}
+        line |= windowed.logged(head, windows[0])
     name, measure = best_by_of(config["best_by"], trainer.network.heads)
     if name is None:
         best = skills[measure]

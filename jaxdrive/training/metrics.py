@@ -151,10 +151,10 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
       labels: As recorded, [N].
 
     Returns:
-      {"natural": {"mse", "mae", "skill"}, "balanced": the same, "bins": [{"text", "low", "high",
-      "frames", "mae"}]}. mse is in the target's range, mae in the label's unit. Natural weighs
-      every frame alike; balanced weighs every non-empty bin alike, so that rare bends count as much
-      as straights.
+      {"natural": {"mse", "mae", "skill"}, "balanced": the same, "constant": see `constant_answer`,
+      "bins": [{"text", "low", "high", "frames", "mae"}]}. mse is in the target's range, mae in the
+      label's unit. Natural weighs every frame alike; balanced weighs every non-empty bin alike, so
+      that rare bends count as much as straights.
     """
     targets = targets_of(head, labels).astype(np.float64)
     squared = np.square(predictions.astype(np.float64) - targets)
@@ -169,6 +169,7 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
     }
     sums = np.bincount(index, weights=absolute, minlength=len(head.bins))
     return {name: weighted_score(squared, absolute, targets, w) for name, w in weights.items()} | {
+        "constant": constant_answer(head, recorded),
         "bins": [
             {
                 "text": text,
@@ -180,7 +181,7 @@ def score(head: Head, predictions: np.ndarray, labels: np.ndarray) -> dict[str, 
             for number, (text, (low, high)) in enumerate(
                 zip(bin_texts(head), head.bins.spans, strict=True)
             )
-        ]
+        ],
     }
 
 
@@ -202,6 +203,27 @@ def weighted_score(
     return {"mse": mse, "mae": mae, "skill": _skill(mse, variance)}
 
 
+def constant_answer(head: Head, labels: np.ndarray) -> dict[str, float]:
+    """What MAE says of someone who gives the same answer to every image.
+
+    Args:
+      head: A head that turns the car answers 0, straight on; another the median, which has the
+        smallest MAE of all constants.
+      labels: As recorded, [N], N > 0.
+
+    Returns:
+      {"value": the answer, "mae" of it on these frames, "zeros": share of labels that are exactly
+      0}; value and mae in the label's unit.
+    """
+    labels = np.asarray(labels, np.float64)
+    value = 0.0 if head.mirror < 0 else float(np.median(labels))
+    return {
+        "value": value,
+        "mae": float(np.abs(labels - value).mean()),
+        "zeros": float((labels == 0).mean()),
+    }
+
+
 def scores_of(
     heads: Mapping[str, Head], predictions: Mapping[str, np.ndarray], labels: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
@@ -212,14 +234,26 @@ def scores_of(
 
 
 def table(scores: Mapping[str, Mapping[str, Any]]) -> Sequence[str]:
-    """Lines of text: per head mse, mae and skill, natural and balanced."""
+    """Lines of text: per head mse, mae and skill, natural and balanced.
 
-    def cells(values: Mapping[str, Any]) -> str:
-        skill = "constant" if values["skill"] is None else f"{values['skill']:8.3f}"
-        return f"{values['mse']:10.5f} {values['mae']:8.4f} {skill:>8}"
+    The natural mae stands beside that of a constant answer.
+    """
 
-    columns = f"{'mse':>10} {'mae':>8} {'skill':>8}"
-    lines = [f"{'':12}{'natural':^28}  {'balanced':^28}", f"{'head':12}{columns}  {columns}"]
+    def skill(values: Mapping[str, Any]) -> str:
+        text = "constant" if values["skill"] is None else f"{values['skill']:8.3f}"
+        return f"{text:>8}"
+
+    balanced = f"{'mse':>10} {'mae':>8} {'skill':>8}"
+    natural = f"{'mse':>10} {'mae':>8} {'constant':>8} {'skill':>8}"
+    lines = [
+        f"{'':12}{'natural':^37}  {'balanced':^28}",
+        f"{'':12}{'':10} {'':8} {'mae of a':>8}",
+        f"{'head':12}{natural}  {balanced}",
+    ]
     for name, values in scores.items():
-        lines.append(f"{name:12}{cells(values['natural'])}  {cells(values['balanced'])}")
+        own, bins = values["natural"], values["balanced"]
+        lines.append(
+            f"{name:12}{own['mse']:10.5f} {own['mae']:8.4f} {values['constant']['mae']:8.4f}"
+            f" {skill(own)}  {bins['mse']:10.5f} {bins['mae']:8.4f} {skill(bins)}"
+        )
     return lines

@@ -33,6 +33,7 @@ from jaxdrive.training.optim import make_optimizer, make_schedule
 from jaxdrive.training.parallel import Partition, check_batch_size, make_partition
 from jaxdrive.training.state import TrainState, initializer
 from jaxdrive.training.step import DATA_AXIS, make_predict_step, make_train_step
+from jaxdrive.training.windowed import check_windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -261,6 +262,9 @@ def make_trainer(config: Mapping[str, Any], dataset: Dataset) -> Trainer:
         )
     heads = heads_from_config(config["heads"])
     examples = make_examples(config, dataset, heads)
+    if config["eval_every"]:
+        held_out = dataset.driving_ids("validation")
+        check_windows(config["best_by"], heads, dataset, held_out)
     plans, ids = plans_of(config, dataset, heads), drawn_ids(config, dataset)
     shares = bin_shares(config, examples, ids, plans, supervise=supervise_of(config))
     network = make_network(config, dataset.image_shape, shares=shares)

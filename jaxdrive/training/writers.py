@@ -21,6 +21,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from jaxdrive.logs import logger
+from jaxdrive.training import windowed
 
 _REPLACED = "clu.metric_writers.summary_writer"
 
@@ -245,16 +246,16 @@ class ConsoleWriter(_Writer):
             balanced = [_text(scalars[f"validation/{head}/balanced_skill"]) for head in self._heads]
             errors = [f"{head} {scalars[f'validation/{head}/mse']:.4f}" for head in self._heads]
             followed = [
-                f" | {head} over 1 s {ratio:.2f} of straight on"
+                f"{head}, means over {one['seconds']:g} s: {windowed.ratio_text(one)} | "
                 for head in self._heads
-                if (ratio := scalars.get(f"validation/{head}/windowed_ratio")) is not None
+                if (one := windowed.from_logged(head, scalars)) is not None
             ]
             logger.info(
-                "    held out: skill %s | balanced %s | mse %s%s",
+                "    held out: %sskill %s | balanced %s | mse %s",
+                "".join(followed),
                 " ".join(skills),
                 " ".join(balanced),
                 " ".join(errors),
-                "".join(followed),
             )
 
 

@@ -11,6 +11,11 @@ FRAMES = [10, 30, 940, 20, 0]
 DRAWN = [[8, 9, 8, 7, 0], [7, 8, 9, 8, 0]]
 SKILLS = {"steering": (0.412, 0.8125), "throttle": (-0.1375, 0.21), "brake": (None, None)}
 UNITS = {"steering": "share of full lock", "throttle": "share of full throttle", "brake": "bar"}
+# Steering over 1 s and over 2 s; the other heads do not turn the car.
+WINDOWS = [
+    {"seconds": 1.0, "ratio": 0.5423, "interval": [0.4311, 0.7049], "constant_ratio": 0.6011},
+    {"seconds": 2.0, "ratio": 0.4123, "interval": None, "constant_ratio": None},
+]
 SCORES = [925.14, 1003.26, -12.55]
 
 
@@ -101,9 +106,27 @@ def results_of_a_run():
             "frames": 1432,
             "images_per_second": 8123.0,
             "correlation": correlation_of_a_run(),
+            "assumed_rate": None,
+            "windowed": {
+                "steering": [
+                    {
+                        "windows": 118,
+                        "stretches": 12,
+                        "rmse": 0.0222,
+                        "straight_on": 0.0333,
+                        "constant": 0.03,
+                        "constant_interval": [0.5, 0.8],
+                        "r2": 0.7111,
+                        "correlation": 0.8222,
+                        **window,
+                    }
+                    for window in WINDOWS
+                ]
+            },
             "heads": {
                 head: {
                     "natural": {"mse": 0.0123, "mae": 0.0678, "skill": natural},
+                    "constant": {"value": 0.0, "mae": 0.0456, "zeros": 0.94},
                     "balanced": {"mse": 0.0345, "mae": 0.156, "skill": balanced},
                     "bins": [a | b for a, b in zip(bins, errors, strict=True)],
                 }

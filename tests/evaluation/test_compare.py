@@ -5,6 +5,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from jaxdrive.bins import Bins
-from jaxdrive.evaluation import compare, compare_facts, compare_page, compare_plots, plots
+from jaxdrive.evaluation import compare, compare_facts, compare_page, compare_plots, plots, verdict
 from jaxdrive.heads import Head
 from jaxdrive.training import metrics
 from tests.data import tiny
@@ -190,6 +191,17 @@ STEPS = (10, 20, 30)
 SCALES = {"a": 0.5, "b": 2.0, HOSTILE: 0.5}
 
 
+# Of 12 stretches: better than straight on, not settled; of 3, too few.
+WINDOWS = {
+    name: [
+        {"seconds": 1.0, "windows": 90, "stretches": 12 if interval else 3}
+        | {"ratio": 0.8123, "interval": interval, "constant_interval": interval},
+        {"seconds": 2.0, "ratio": 0.7123},
+    ]
+    for name, interval in {"a": [0.7, 0.9], "b": [0.7, 1.1], HOSTILE: None}.items()
+}
+
+
 def config_of(name: str) -> dict:
     bins = {"edges": [-1, 0, 1], "atoms": [0] if name == "a" else []}
     head = {"label": "steering", "scale": SCALES[name], "bins": bins}
@@ -247,6 +259,8 @@ def result_of_three(folder) -> dict:
                 "frame_set": 2 if alone else 1,
                 "validation_set": 1,
                 "heads": heads,
+                "assumed_rate": 20.0 if alone else None,
+                "windowed": {"steering": WINDOWS[name]},
             }
             | facts
         )
@@ -264,6 +278,7 @@ def result_of_three(folder) -> dict:
 def test_what_to_beware_of_is_said(tmp_path):
     told = "\n".join(result_of_three(tmp_path)["warnings"])
     assert f"{HOSTILE} has no test frames: it is scored on its validation frames" in told
+    assert f"{HOSTILE}: Some recordings have no usable clock: 20 images a second" in told
     assert f"not scored on the same frames: set 1: a, b; set 2: {HOSTILE}." in told
     assert "learning curves were not measured" not in told
     assert "The runs divide the label of steering into different bins" in told
@@ -280,8 +295,15 @@ def test_what_to_beware_of_is_said(tmp_path):
         "validation_set": 2,
     }
     told = "\n".join(compare_facts.warnings(same, [config_of("a"), other]))
-    assert "steering learns different labels ('steering' in a, 'angle' in c)" in told
+    assert "steering has different labels ('steering' in a, 'angle' in c)" in told
     assert "not measured on the same validation frames: set 1: a; set 2: c." in told
+
+
+FOLLOWING = [
+    ["a", "0.81", "0.70 to 0.90, 12 stretches of 10 s", "0.71", verdict.LEARNED],
+    ["b", "0.81", "0.70 to 1.10, 12 stretches of 10 s", "0.71", verdict.INCLUDES_1],
+    [HOSTILE, "0.81", "no interval: 3 stretches of 10 s, of at least 5", "0.71", verdict.TOO_FEW],
+]
 
 
 def test_the_page_stands_alone_and_says_every_number(tmp_path):
@@ -306,8 +328,12 @@ def test_the_page_stands_alone_and_says_every_number(tmp_path):
         for kind in ("natural", "balanced"):
             values = run["heads"]["steering"][kind]
             row += [f"{values['skill']:+.3f}", f"{values['mae']:#.3g}", f"{values['rmse']:#.3g}"]
+        row.insert(4, f"{run['heads']['steering']['constant']['mae']:#.3g}")
         # throttle has the same numbers where there is a throttle.
         assert page.rows.count(row) == len(run["heads"])
+    for row in FOLLOWING:
+        assert row in page.rows
+    assert page.text.index("Do they follow the driver?") < page.text.index("Errors of single")
     assert ["batch_size", "8", "16", "8"] in page.rows
     assert ["heads.throttle", "there", "there", ABSENT] in page.rows
     assert ["training steps", "30", "30 of 3,000", "30"] in page.rows
@@ -326,7 +352,9 @@ def test_the_console_says_what_the_page_says(tmp_path):
     lines = compare_page.table(result)
     assert lines[: len(result["warnings"])] == [f"Beware: {text}" for text in result["warnings"]]
     values = result["runs"][1]["heads"]["steering"]["balanced"]
-    (row, _) = [line.split() for line in lines if line.startswith("b  ")]
+    for row in FOLLOWING:
+        assert any([cell.strip() for cell in re.split("   *", line)] == row for line in lines)
+    (_, row, _) = [line.split() for line in lines if line.startswith("b  ")]
     assert row[-3:] == [f"{values['skill']:.3f}", f"{values['mae']:#.3g}", f"{values['rmse']:#.3g}"]
     assert any("balanced = over the bins of a" in line for line in lines)
 

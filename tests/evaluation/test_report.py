@@ -83,9 +83,20 @@ def test_every_number_is_on_the_page(whole):
         "throttle": ("\N{MINUS SIGN}0.138", "+0.210"),
         "brake": (wording.NO_SKILL,) * 2,
     }.items():
-        assert [head, *natural, skills[0], *balanced, skills[1], UNITS[head]] in rows
-    assert "held-out skill, steering +0.81 learned +0.41 on frames as recorded" in text
-    assert "held-out skill, throttle +0.21 weak \N{MINUS SIGN}0.14 on frames" in text
+        assert [head, *natural, "0.0456", skills[0], *balanced, skills[1], UNITS[head]] in rows
+    assert (
+        "error over 1 s, times straight on, steering 0.54 learned: better than driving straight on"
+        " 90 % interval 0.43 to 0.70, 12 stretches of 10 s" in text
+    )
+    assert (
+        "held-out skill, throttle +0.21 slightly better than the best constant \N{MINUS SIGN}0.14"
+        in text
+    )
+    numbers = ["0.711", "0.822", "0.0222", "0.0333"]
+    numbers[0] = f"+{numbers[0]}"
+    assert ["steering", "1.00 s", "0.54", "0.43 to 0.70", "12", "0.60", *numbers] in rows
+    assert ["steering", "2.00 s", "0.41", "too few stretches", "12", "", *numbers] in rows
+    assert "Here 94% of the labels of steering are 0, 94% of the labels of throttle" in text
     assert "It drives, but not yet well enough" in text
     assert "laps finished 2 of 3" in text
     assert "4,185 images a second, 25.0 % of the time spent waiting" in text
@@ -239,7 +250,9 @@ def test_a_missing_file_costs_one_line(whole, tmp_path, missing):
     for name, hint in HINTS.items():
         assert hint not in whole.page.text
         assert (f"{hint} --workdir='{workdir}'" in text) == (name in missing)
-    assert "held-out skill, steering +0.81 learned" in text
+    evaluated = "evaluation.json" not in missing
+    assert ("times straight on, steering 0.54 learned:" in text) == evaluated
+    assert ("held-out skill, steering +0.81 better than the best constant" in text) != evaluated
     assert f"held-out skill, brake {wording.NO_SKILL}" in text
 
 
@@ -251,7 +264,7 @@ def test_a_run_that_is_not_to_drive_is_not_asked_to(tmp_path):
     assert "Measured on recorded frames" in page.text
     assert "launch.py drive" not in page.text
     assert "Scores on unseen tracks" not in page.text
-    assert "held-out skill, steering +0.81 learned" in page.text
+    assert "times straight on, steering 0.54 learned:" in page.text
 
 
 def test_an_empty_workdir_gets_a_page_of_hints(tmp_path):
@@ -270,23 +283,6 @@ def test_constant_labels_and_hostile_values(whole):
     assert [text.get_text() for text in curves.axes[1].texts] == [wording.NO_SKILL]
     assert ["note", HOSTILE] in whole.page.rows
     assert "a <b> run" in whole.page.text
-
-
-@pytest.mark.parametrize(
-    ("skill", "words", "level"),
-    [
-        (1.0, "learned", "good"),
-        (wording.LEARNED_SKILL, "learned", "good"),
-        (wording.LEARNED_SKILL - 1e-6, "weak", "fair"),
-        (wording.WEAK_SKILL, "weak", "fair"),
-        (wording.WEAK_SKILL - 1e-6, "no better than a constant", "poor"),
-        (-7.0, "no better than a constant", "poor"),
-        (None, wording.NO_SKILL, "unknown"),
-        (float("nan"), "not a number: the training diverged", "poor"),
-    ],
-)
-def test_words_for_skill(skill, words, level):
-    assert wording.skill_in_words(skill) == (words, level)
 
 
 def test_a_line_cut_short_is_left_out_and_a_damaged_one_is_named(tmp_path):

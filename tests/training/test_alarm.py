@@ -65,7 +65,7 @@ def test_it_is_told_when_it_begins_and_when_it_ends_and_not_between(caplog):
 def test_a_head_that_is_no_better_than_a_constant_is_told_so_with_what_to_try(caplog):
     watch({}, 0, 500, spread=0.5, skill=-0.1)
     (record,) = caplog.records
-    assert record.message.startswith("ALARM at step 500: brake is no better than a constant.")
+    assert record.message.startswith("ALARM at step 500: brake is no better than a constant on its")
     assert "Since step 0" in record.message
     assert "launch.py inspect" in record.message
     off = SETTINGS | {"spread_patience": 0, "skill_patience": 0}

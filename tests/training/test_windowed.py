@@ -1,5 +1,6 @@
 """The windowed error, against a plain loop, and what it has to say of drivers known to be good."""
 
+import json
 import types
 
 import numpy as np
@@ -122,8 +123,30 @@ def test_without_windows_or_bends_nothing_is_said():
     assert (one["windows"], one["ratio"], one["interval"], one["r2"]) == (1, 0.5, None, None)
     (line,) = windowed.lines({"steering": [{"seconds": 2.0, **one}]})
     assert line == (
-        "steering, means over 2 s: error 0.500, 0.50 of straight on, R2 unknown, correlation"
-        " unknown"
+        "steering, means over 2 s: 0.50 of straight on (no interval: 1 stretch of 10 s, of at least"
+        " 5), error 0.500, R2 unknown, correlation unknown"
     )
-    (line,) = windowed.lines({"steering": [{"seconds": 1.0, **zeros}]})
-    assert line == "steering, means over 1 s: no window of test frames with a label other than 0"
+    told = [windowed.ratio_text({"seconds": 1.0, **found}) for found in (zeros, few)]
+    assert told == [
+        "unknown: the driver never steered in these windows",
+        "unknown: these frames are too short for a window of 1 s",
+    ]
+
+
+def test_who_always_answers_the_mean_beats_straight_on_and_not_the_best_constant():
+    """A road that turns to one side: the trap of a ratio beside straight on alone."""
+    times = np.arange(120 * RATE) / RATE
+    labels = 0.3 + 0.05 * np.sin(times)
+    found = windowed.score(means_of(times, labels, np.full(len(times), labels.mean())))
+    assert found["interval"][1] < 0.5
+    assert found["constant_ratio"] == pytest.approx(1, abs=1e-9)
+    assert found["constant_interval"] == pytest.approx([1, 1], abs=1e-9)
+
+
+@pytest.mark.parametrize("count", [0, 20, 2400])
+def test_what_is_logged_says_the_same_as_what_was_measured(count):
+    times, _, keys = presses(count)
+    found = {"seconds": 1.0, **windowed.score(means_of(times, keys, 0.5 * keys))}
+    line = json.loads(json.dumps({"step": 3, **windowed.logged("steering", found)}))
+    assert windowed.ratio_text(windowed.from_logged("steering", line)) == windowed.ratio_text(found)
+    assert windowed.from_logged("brake", line) is None

@@ -13,7 +13,7 @@ from etils import epath
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from jaxdrive.evaluation import plots, results, wording
+from jaxdrive.evaluation import plots, results, verdict, wording
 from jaxdrive.training import writers
 from jaxdrive.training.writers import METRICS_FILE, JsonLinesWriter, TensorBoardWriter, read_metrics
 
@@ -85,8 +85,8 @@ def test_no_skill_and_a_diverged_number_stay_two_things_up_to_the_report(path):
         assert line["none"] is None
         assert math.isnan(line["nan"])
         assert (line["inf"], line["less"], line["skill"]) == (math.inf, -math.inf, 0.5)
-        assert wording.skill_in_words(line["none"]) == (wording.NO_SKILL, "unknown")
-        assert wording.skill_in_words(line["nan"])[0].startswith("not a number")
+        assert verdict.of_skill(line["none"]) == (wording.NO_SKILL, "unknown")
+        assert verdict.of_skill(line["nan"])[0].startswith("not a number")
         for name in ("none", "nan", "inf", "less"):
             assert [len(values) for values in plots.series([line], name)] == [0, 0]
 
