@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from jaxdrive import durations
-from jaxdrive.errors import UserError
+from jaxdrive.errors import UsageError, UserError
 from jaxdrive.heads import Head, best_by_of, control_names, heads_from_config, recorded_labels
 from jaxdrive.views import VIEWS
 
@@ -78,6 +78,8 @@ _DRIVING_SCALARS = ("speed",)
 _INIT_PARTS = ("backbone", "all")
 _ON_BAD = ("skip", "fail")
 _NATIVE = ("auto", "off")
+# Of the verb `folds`, where nothing else is said.
+_FOLDS = 5
 # Values of config.compilation_cache that are no folder.
 CACHE_WORDS = ("auto", "off")
 
@@ -140,6 +142,36 @@ def check(config: Mapping[str, Any]) -> None:
     _check_augment(config["augment"], heads, height=config["data"]["height"])
     if config["drive"]["tracks"]:
         check_driving(config)
+
+
+def folds_of(config: Mapping[str, Any], given: int | None) -> int:
+    """The number of folds that the verb `folds` trains and evaluates.
+
+    Args:
+      config: Of its runs.
+      given: By --folds; None takes config.data.split.folds, and `_FOLDS` where that is 0.
+
+    Raises:
+      UsageError: The recordings cannot be dealt to so many folds.
+    """
+    data = config["data"]
+    if data["source"] == _SIMULATOR:
+        raise UsageError(
+            f"folds needs a recording: {_SIMULATOR} records episodes for each split, as many as"
+            " you like, so there is nothing to deal to folds. Use `train`, with more episodes"
+            " (config.data.test_episodes) for surer numbers"
+        )
+    if data["prepared"]:
+        raise UsageError(
+            f"config.data.prepared={data['prepared']} is a dataset with one split: leave it out,"
+            " and folds prepares a dataset for every fold"
+        )
+    if given is not None and given < 3:
+        raise UsageError(
+            f"--folds={given} leaves nothing to train on: one fold is for the test and one for"
+            " validation, so at least 3 are needed"
+        )
+    return given or data["split"]["folds"] or _FOLDS
 
 
 def check_driving(config: Mapping[str, Any]) -> None:

@@ -23,7 +23,7 @@ from ml_collections import ConfigDict, config_flags
 from jaxdrive import checks, durations, logs
 from jaxdrive.errors import UsageError
 
-VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare", "datasets")
+VERBS = ("prepare", "train", "evaluate", "drive", "inspect", "compare", "folds", "datasets")
 # Those that find the configuration of a run in its workdir, where none is named.
 _OF_A_RUN = ("evaluate", "drive", "inspect", "datasets")
 # The configuration of those that are not about one run, where nothing else is named.
@@ -37,10 +37,11 @@ _SIMULATORS = {
 # Flags that not every verb takes.
 _ONLY_FOR = {
     "step": ("evaluate", "drive"),
-    "split": ("evaluate",),
+    "split": ("evaluate", "folds"),
     "batch": ("inspect",),
     "verify": ("inspect",),
     **dict.fromkeys(("delete", "unused", "yes"), ("datasets",)),
+    **dict.fromkeys(("folds", "seeds"), ("folds",)),
     "workdirs": ("compare",),
     "profile": ("train",),
     "simulator": ("drive",),
@@ -85,7 +86,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     speed_help = "udacity: mph to keep; 0 = the network presses the pedals."
     flags.DEFINE_float("set_speed", 10.0, speed_help, **define)
     flags.DEFINE_string("save_frames", "", "udacity: folder for the pictures.", **define)
-    flags.DEFINE_enum("split", "test", _SPLITS, "evaluate: which frames.", **define)
+    flags.DEFINE_enum("split", "test", _SPLITS, "evaluate, folds: which frames.", **define)
+    flags.DEFINE_integer("folds", None, "folds: how many; default: config's, or 5.", **define)
+    flags.DEFINE_list("seeds", [], "folds: e.g. 0,1,2; default: config.seed.", **define)
     batch_help = "inspect: position of the batch to draw, instead of the dataset."
     flags.DEFINE_integer("batch", None, batch_help, 0, 2**31 - 1, **define)
     verify_help = "inspect: compare all bytes of the dataset with its checksums, and no more."
@@ -129,8 +132,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     if others["profile"] is not None:
         others["profile"] = durations.step_range("--profile", others["profile"])
     if verb == "compare":
-        compared, workdir = _compared(given, rest[1:], workdir)
-        others["workdirs"] = compared
+        others["workdirs"], workdir = _compared(given, rest[1:], workdir)
         return Command(verb, {}, workdir, others, " ".join(["python", *argv]))
     if workdir is None and verb not in ("prepare", "inspect", "datasets"):
         raise UsageError(f"{verb} needs --workdir=DIR, the folder of the run")
@@ -146,6 +148,9 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
     for name in ("dir", "path", "prepared"):
         if config["data"][name]:
             config["data"][name] = _absolute(config["data"][name])
+    if verb == "folds":
+        config["data"]["split"]["folds"] = checks.folds_of(config, given["folds"].value)
+        others["seeds"] = _numbers("--seeds", others["seeds"]) or [config["seed"]]
     if config["init_from"]:
         config["init_from"] = _absolute(config["init_from"])
     if config["compilation_cache"] not in ("", *checks.CACHE_WORDS):
@@ -202,6 +207,8 @@ def _check_flags(verb: str, given: flags.FlagValues) -> None:
         raise UsageError("--verify compares bytes and draws nothing: leave out --batch")
     if given["delete"].present and given["unused"].value:
         raise UsageError("--delete deletes what you name, --unused what nobody uses: give one")
+    if verb == "folds" and given["split"].value == "train":
+        raise UsageError("folds scores frames that were not trained on: --split=validation or test")
     if given["yes"].value and not (given["delete"].present or given["unused"].value):
         raise UsageError("--yes answers what --delete and --unused ask: give one of them too")
     if given["step"].present and given["steps"].present:
@@ -316,7 +323,6 @@ def run(command: Command) -> int:
     from jaxdrive import workdir as workdirs
 
     processes.join(command.flags)
-
     logs.to_console(quiet=jax.process_index() != 0)
     with workdirs.plain_system_errors():
         if command.verb != "compare":
@@ -353,7 +359,7 @@ def _datasets(command: Command) -> int:
 
 
 def _dispatch(command: Command) -> None:
-    from jaxdrive import housekeeping
+    from jaxdrive import folds, housekeeping
     from jaxdrive import run as verbs
 
     config, workdir, given = command.config, command.workdir, command.flags
@@ -371,30 +377,24 @@ def _dispatch(command: Command) -> None:
         verbs.compare(given["workdirs"], workdir)
     elif command.verb == "train":
         verbs.train(config, workdir, command=command.text, profile=given["profile"])
+    elif command.verb == "folds":
+        folds.run(config, workdir, command=command.text, split=given["split"], seeds=given["seeds"])
     elif command.verb == "evaluate":
         verbs.evaluate(config, workdir, step=given["step"], split=given["split"])
     elif given["simulator"] == "udacity":
-        verbs.serve(
-            config,
-            workdir,
-            step=given["step"],
-            host=given["host"],
-            port=given["port"],
-            set_speed=given["set_speed"],
-            save_frames=Path(_absolute(given["save_frames"])) if given["save_frames"] else None,
-        )
+        served = {name: given[name] for name in ("step", "host", "port", "set_speed")}
+        folder = Path(_absolute(given["save_frames"])) if given["save_frames"] else None
+        verbs.serve(config, workdir, save_frames=folder, **served)
     else:
-        settings = {
-            "tracks": given["tracks"] or config["drive"]["tracks"] or 20,
-            "domain_randomize": given["domain_randomize"],
-        }
-        if given["steps"]:
-            verbs.drive_ages(config, workdir, steps=_steps(given["steps"]), **settings)
+        settings = {"domain_randomize": given["domain_randomize"]}
+        settings["tracks"] = given["tracks"] or config["drive"]["tracks"] or 20
+        if words := given["steps"]:
+            verbs.drive_ages(config, workdir, steps=_numbers("--steps", words), **settings)
         else:
             verbs.drive(config, workdir, step=given["step"], **settings)
 
 
-def _steps(words: Sequence[str]) -> list[int]:
-    if not all(word.isdigit() for word in words):
-        raise UsageError(f"--steps takes numbers with commas between them, found {','.join(words)}")
-    return [int(word) for word in words]
+def _numbers(flag: str, words: Sequence[str]) -> list[int]:
+    if not all(word.isdecimal() and int(word) < 2**31 for word in words):
+        raise UsageError(f"{flag} takes numbers below 2**31 with commas, found {','.join(words)}")
+    return list(dict.fromkeys(map(int, words)))

@@ -68,11 +68,16 @@ def prepare(config: Config) -> None:
 
 
 def train(
-    config: Config, workdir: epath.Path, *, command: str, profile: range | None = None
+    config: Config,
+    workdir: epath.Path,
+    *,
+    command: str,
+    profile: range | None = None,
+    split: str = "test",
 ) -> None:
     """Everything from recordings to the report; what is done already is left as it is.
 
-    `profile` names the updates to trace.
+    `profile` names the updates to trace, `split` the frames to evaluate on.
     """
     # Whatever is wrong with the settings is told before anything is recorded or written; for that,
     # any length of an epoch will do.
@@ -81,7 +86,7 @@ def train(
     where = f"config.data.source={config['data']['source']!r}"
     check_names(config, network.heads, label_names(config["data"]), where=where)
     names = fingerprints(config["data"])
-    last, changes = _going_on(config, workdir, names)
+    last, changes = start.progress_of(config, workdir, names)
     initial = read_initial(config, network) if last == 0 else None
     with workdirs.timed(workdir, "prepare"):
         dataset = prepare_dataset(config["data"])
@@ -125,8 +130,8 @@ def train(
             logger.info("%s", stopped)
     else:
         logger.info("Training is finished: step %d of %d", last, num_steps)
-    step = _chosen_step(workdir, None)
-    _evaluate_unless_done(config, workdir, dataset, step)
+    step = chosen_step(workdir, None)
+    _evaluate_unless_done(config, workdir, dataset, step, split)
     _drive_unless_done(config, workdir, step)
     _say_where(workdir)
 
@@ -136,30 +141,17 @@ def _leak(config: Config, dataset: Dataset) -> str:
     return leak(dataset, nearest_training(dataset), gap_seconds=gap)
 
 
-def _going_on(
-    config: Config, workdir: epath.Path, data_fingerprints: Sequence[str]
-) -> tuple[int, dict[str, tuple[Any, Any]]]:
-    """The step that a run in `workdir` has reached, 0 for a new one, and what has changed since."""
-    if not (workdir / checkpoint.FOLDER).exists():
-        return 0, {}
-    with checkpoint.open_manager(workdir, read_only=True) as manager:
-        meta = checkpoint.read_meta(manager)
-        last = manager.latest_step() or 0
-    if meta is None:
-        return last, {}
-    return last, workdirs.check_same_run(workdir, config, data_fingerprints, meta)
-
-
-def _evaluate_unless_done(config: Config, workdir: epath.Path, dataset: Dataset, step: int) -> None:
-    done = workdirs.read_json(workdir / offline.FILE) or {}
-    wanted = {"step": step, "split": "test", "dataset": dataset.manifest["fingerprint"]}
-    if not len(dataset.driving_ids("test")):
+def _evaluate_unless_done(
+    config: Config, workdir: epath.Path, dataset: Dataset, step: int, split: str
+) -> None:
+    if not len(dataset.driving_ids(split)):
         logger.warning(
-            "No final numbers: the dataset has no test frames. To get some, %s",
-            remedy(config["data"], "test"),
+            "No final numbers: the dataset has no %s frames. To get some, %s",
+            split,
+            remedy(config["data"], split),
         )
-    elif any(done.get(name) != value for name, value in wanted.items()):
-        _evaluate(config, workdir, step=step, split="test")
+    elif not offline.existing(workdir, dataset, step=step, split=split):
+        _evaluate(config, workdir, step=step, split=split)
 
 
 def _drive_unless_done(config: Config, workdir: epath.Path, step: int) -> None:
@@ -172,7 +164,7 @@ def _drive_unless_done(config: Config, workdir: epath.Path, step: int) -> None:
 
 def evaluate(config: Config, workdir: epath.Path, *, step: int | None, split: str) -> None:
     """Scores a checkpoint on recorded frames; writes evaluation.json and the report."""
-    _chosen_step(workdir, step)
+    chosen_step(workdir, step)
     _evaluate(config, workdir, step=step, split=split)
     _report(workdir)
 
@@ -194,7 +186,7 @@ def drive(
 
     With `domain_randomize` it writes drive_recoloured.json and .mp4 instead.
     """
-    _chosen_step(workdir, step)
+    chosen_step(workdir, step)
     _drive(config, workdir, step=step, tracks=tracks, domain_randomize=domain_randomize)
     _report(workdir)
 
@@ -235,7 +227,7 @@ def drive_ages(
 ) -> None:
     """Drives the same tracks with several checkpoints of a run and compares them."""
     for step in steps:
-        _chosen_step(workdir, step)
+        chosen_step(workdir, step)
     ages = []
     for step in steps:
         policy = load_policy(config, workdir, step)
@@ -277,7 +269,7 @@ def serve(
 
     if jax.process_count() > 1:
         raise UserError("one process serves the simulator: start it without --num_processes")
-    _chosen_step(workdir, step)
+    chosen_step(workdir, step)
     if save_frames is not None:
         save_frames.mkdir(parents=True, exist_ok=True)
     with udacity_server.listen(host, port) as listener:
@@ -317,7 +309,7 @@ def compare(compared: Sequence[epath.Path], workdir: epath.Path) -> None:
     # Whatever is missing is told before anything is computed.
     for run in compared:
         workdirs.read_config(run)
-        _chosen_step(run, None)
+        chosen_step(run, None)
     result = comparison.compare(compared)
     _show(compare_page.table(result))
     if jax.process_index() == 0:
@@ -326,7 +318,7 @@ def compare(compared: Sequence[epath.Path], workdir: epath.Path) -> None:
             logger.info("Comparison: %s", compare_page.write(workdir, result))
 
 
-def _chosen_step(workdir: epath.Path, step: int | None) -> int:
+def chosen_step(workdir: epath.Path, step: int | None) -> int:
     """Fails early and clearly where there is no such checkpoint."""
     if not (workdir / checkpoint.FOLDER).exists():
         raise UserError(

@@ -158,8 +158,8 @@ def _folds(blocks: set[_Block], rule: SplitRule) -> dict[_Block, str]:
         raise UserError(
             f"config.data.split.folds={rule.folds}: the recordings have {len(blocks)} blocks to"
             " deal to folds, not counting what their source splits itself. Lower"
-            " config.data.split.folds or config.data.split.block_seconds (0 = whole sessions), or"
-            " set config.data.split.folds=0 to split by shares"
+            " config.data.split.folds (`folds`: --folds) or config.data.split.block_seconds (0 ="
+            " whole sessions), or `train` with config.data.split.folds=0, which splits by shares"
         )
     names = {rule.fold: "test", (rule.fold + 1) % rule.folds: "validation"}
     folds = itertools.cycle(range(rule.folds))

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from jaxdrive import workdir as workdirs
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.data.labels import beyond_bins
 from jaxdrive.data.prepare import fingerprints
@@ -89,6 +90,15 @@ def evaluate(
         "correlation": correlation.correlation(heads, found.targets, labels),
         "assumed_rate": verdict.assumed_rate(dataset.manifest),
     }
+
+
+def existing(
+    workdir: epath.Path, dataset: Dataset, *, step: int, split: str
+) -> dict[str, Any] | None:
+    """The result in `workdir` of this checkpoint on this split; None where it is of another."""
+    found: dict[str, Any] = workdirs.read_json(workdir / FILE) or {}
+    wanted = {"step": step, "split": split, "dataset": dataset.manifest["fingerprint"]}
+    return found if wanted.items() <= found.items() else None
 
 
 def predict(

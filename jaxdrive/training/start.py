@@ -16,6 +16,7 @@ import orbax.checkpoint as ocp
 from clu import parameter_overview
 from etils import epath
 
+from jaxdrive import workdir as workdirs
 from jaxdrive.heads import learning_text
 from jaxdrive.logs import logger
 from jaxdrive.models.weights import Chosen
@@ -98,6 +99,24 @@ def train(
         finally:
             gc.unfreeze()  # What the loop froze.
             writer.close()
+
+
+def progress_of(
+    config: Mapping[str, Any], workdir: epath.Path, data_fingerprints: Sequence[str]
+) -> tuple[int, dict[str, tuple[Any, Any]]]:
+    """The step that a run in `workdir` has reached, 0 for a new one, and what has changed since.
+
+    Raises:
+      UserError: The run is of another network or of other data.
+    """
+    if not (workdir / checkpoint.FOLDER).exists():
+        return 0, {}
+    with checkpoint.open_manager(workdir, read_only=True) as manager:
+        meta = checkpoint.read_meta(manager)
+        last = manager.latest_step() or 0
+    if meta is None:
+        return last, {}
+    return last, workdirs.check_same_run(workdir, config, data_fingerprints, meta)
 
 
 def _first_state(
