@@ -31,7 +31,7 @@ TITLES = {
     "straight_on": "straight on",
 }
 _CONFIDENCE = 0.9
-_NONE = "–"
+_NONE = "unknown"
 Value = Callable[[Line], float | None]
 
 

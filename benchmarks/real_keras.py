@@ -7,9 +7,11 @@ all frames, keras_capped from at most so many in a bin of steering.
 
 Seconds are those of training and validation alone: imports, reading and compiling are done before
 and are not counted, whereas those of our runs are of the whole command. They are the median of our
-runs of the recording in the results, or --seconds. `real_results.py` says how runs are kept and
-resumed. Needs the extra `bench`; Keras computes with TensorFlow, which is fastest on CPUs, or, where
-that is not installed, with JAX.
+runs of the recording in the results, or --seconds; --cpu_seconds counts the time of all cores, for
+machines on which other programs run. `real_results.py` says how runs are kept and resumed.
+
+Needs the extra `bench`. Keras computes with TensorFlow, which is fastest on CPUs, or, where that is
+not installed, with JAX.
 
 Command:
   python -m benchmarks.real_keras --recording=udacity=DIR --recording=donkey=DIR --folds=0,2,4
@@ -19,7 +21,7 @@ import dataclasses
 import importlib.util
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 # Before anything imports Keras.
@@ -40,6 +42,19 @@ NAMES = USUAL, CAPPED = ("keras_usual", "keras_capped")
 _LEARNING_RATE = 1e-4
 # Batches from one validation to the next.
 _EVERY = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How long a training takes, validation included.
+
+    Attributes:
+      seconds: Of the clock.
+      clock: Gives the time of the wall or of all cores.
+    """
+
+    seconds: float
+    clock: Callable[[], float]
 
 
 def pilotnet(shape: tuple[int, ...]) -> keras.Model:
@@ -63,15 +78,15 @@ def pilotnet(shape: tuple[int, ...]) -> keras.Model:
 
 
 def train(
-    network: keras.Model, source: Iterator[Batch], held_out: Batch, seconds: float
+    network: keras.Model, source: Iterator[Batch], held_out: Batch, budget: Budget
 ) -> dict[str, Any]:
-    """Trains for so many seconds and leaves the best weights in the network.
+    """Trains for a time and leaves the best weights in the network.
 
     Args:
       network: Compiled.
       source: Batches.
       held_out: Images and labels of the validation frames.
-      seconds: Of training, validation included.
+      budget: The time.
 
     Returns:
       {"seconds", "cpu_seconds", "step": of the best weights, "steps": of all, "images": seen}.
@@ -82,15 +97,12 @@ def train(
     predict(network, images)
     step, best = 1, (np.inf, 0, network.get_weights())
     started, used = time.perf_counter(), time.process_time()
-
-    def left() -> float:
-        return started + seconds - time.perf_counter()
-
-    while left() > 0:
+    end = budget.clock() + budget.seconds
+    while budget.clock() < end:
         for _ in range(_EVERY):
             network.train_on_batch(*next(source))
             step += 1
-            if left() <= 0:
+            if budget.clock() >= end:
                 break
         error = float(np.square(predict(network, images) - labels).mean())
         if error < best[0]:
@@ -112,7 +124,7 @@ def predict(network: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def made(
-    run: Mapping[str, Any], fold: Fold, seconds: float, learning_rate: float
+    run: Mapping[str, Any], fold: Fold, budget: Budget, learning_rate: float
 ) -> dict[str, Any]:
     """Trains and scores; returns what `train` does, with the backend and scores."""
     keras.backend.clear_session()
@@ -131,7 +143,7 @@ def made(
     network.compile(keras.optimizers.Adam(learning_rate), "mse")
     source = keras_recipe.ahead(keras_recipe.batches(rows, shift, generator))
     validation = keras_recipe.yuv(fold.images(held_out)), labels
-    trained = train(network, source, validation, seconds)
+    trained = train(network, source, validation, budget)
     found = real_folds.scores(
         fold,
         dataclasses.replace(fold.head, corrections=corrections),
@@ -144,26 +156,35 @@ def made(
 def main() -> None:
     """Makes the runs that are missing and prints means."""
     parser = real_results.parser(__doc__)
-    parser.add_argument("--seconds", type=float, help="of training; by default as our runs took")
+    limits = parser.add_mutually_exclusive_group()
+    limits.add_argument("--seconds", type=float, help="of training; by default as our runs took")
+    limits.add_argument("--cpu_seconds", type=float, help="of training, on all cores together")
     parser.add_argument("--learning_rate", type=float, default=_LEARNING_RATE)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     changed = {
-        "--seconds": arguments.seconds,
-    XX
-    flags = [f"{name}={value:g}" for name, value in changed.items() if value is not None]
+        name: getattr(arguments, name)
+        for name in ("seconds", "cpu_seconds", "learning_rate")
+        if getattr(arguments, name) != parser.get_default(name)
+    }
     lines = real_results.read(arguments.output)
-    seconds = {
-        recording: arguments.seconds or real_results.usual_seconds(lines, recording)
+    given = arguments.seconds or arguments.cpu_seconds
+    budgets = {
+        recording: Budget(
+            given or real_results.usual_seconds(lines, recording),
+            time.process_time if arguments.cpu_seconds else time.perf_counter,
+        )
         for recording in arguments.recordings
     }
     real_results.complete(
         arguments,
-        real_results.runs(arguments, NAMES, flags),
+        real_results.runs(
+            arguments, NAMES, [f"--{name}={value:g}" for name, value in changed.items()]
+        ),
         lambda run: made(
             run,
             real_folds.open_fold(run, arguments),
-            seconds[run["recording"]],
+            budgets[run["recording"]],
             arguments.learning_rate,
         ),
     )
