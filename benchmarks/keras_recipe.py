@@ -87,12 +87,12 @@ def training_rows(fold: Fold) -> Rows:
     dataset = fold.dataset
     middle = dataset.driving_ids("train")
     sides = pairs(dataset, "train")
-    ids, names = middle[:, None], (DRIVING_CAMERA,)
+    ids, names = middle[:, None], [DRIVING_CAMERA]
     if len(sides):
         moments = {_moment(fold, side): both for side, both in zip(sides[:, 0], sides, strict=True)}
         seen = [row for row in middle if _moment(fold, row) in moments]
         ids = np.array([[row, *moments[_moment(fold, row)]] for row in seen])
-        names = (DRIVING_CAMERA, *SIDES)
+        names += SIDES
     images = yuv(fold.images(ids.ravel()))
     return Rows(
         images.reshape(*ids.shape, *images.shape[1:]),

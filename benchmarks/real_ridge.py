@@ -116,9 +116,8 @@ def made(run: Mapping[str, Any], fold: Fold, smooth: float) -> dict[str, Any]:
     """Fits and scores; returns seconds from the prepared dataset to the chosen fit, and scores."""
     head = dataclasses.replace(fold.head, smooth_seconds=smooth)
     started, used = time.perf_counter(), time.process_time()
-    if run["name"] == STRAIGHT_ON:
-        predicted = _straight_on
-    else:
+    predicted: Callable[[np.ndarray], np.ndarray] = _straight_on
+    if run["name"] != STRAIGHT_ON:
         predicted = fit(fold, head, POWERS[run["name"]], run["seed"])
     return {
         "seconds": round(time.perf_counter() - started, 1),
