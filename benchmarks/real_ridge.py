@@ -3,41 +3,40 @@
 What one gets in a few CPU seconds without a network, for comparison with `real_recordings.py` on
 the same folds: random filters of 5 x 5, rectified and averaged over regions of the image (random
 features: Rahimi and Recht, NIPS 2007), and a linear regression whose penalty is chosen on the
-validation blocks. It learns from the same frames, also mirrored ones and those of side cameras.
+validation blocks. It learns from the same frames, also mirrored ones and those of side cameras: as
+recorded (ridge_none), and with bins balanced to the power 0.5 (ridge_half). straight_on always
+answers 0. `real_results.py` says how runs are kept and resumed.
 
 Command:
   python -m benchmarks.real_ridge --recording=udacity=DIR --recording=donkey=DIR --split=validation
 """
 
-import argparse
-import importlib
-import json
+import dataclasses
 import time
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import cv2
 import numpy as np
 
-from benchmarks.peer_workers.conversation import ROOT
-from benchmarks.real_recordings import FOLDS
+from benchmarks import real_folds, real_results
+from benchmarks.real_folds import Fold
 from jaxdrive.bins import bin_index
-from jaxdrive.data.image_reader import ImageReader
 from jaxdrive.data.label_functions import learned_labels
-from jaxdrive.data.prepare import prepare
-from jaxdrive.heads import heads_from_config, targets
-from jaxdrive.training import metrics, windowed
+from jaxdrive.heads import Head, targets
+
+# Powers of the balance by name.
+POWERS = {"ridge_none": 0.0, "ridge_half": 0.5}
+STRAIGHT_ON = "straight_on"
 
 _FILTERS, _SIDE = 48, 5
 _HEIGHT, _WIDTH = 22, 64
 # Columns between two places of a filter, and regions that places are averaged over.
 _STRIDE, _ROWS, _COLUMNS = 2, 3, 10
 _PENALTIES = (3e3, 1e4, 3e4, 1e5)
-_CHUNK = 500
 
 
-def features(images: np.ndarray, seed: int = 0) -> np.ndarray:
+def features(images: np.ndarray, seed: int) -> np.ndarray:
     """Random features of images.
 
     Args:
@@ -75,20 +74,23 @@ def ridge(inputs: np.ndarray, wanted: np.ndarray, weights: np.ndarray, penalty: 
     return mean, np.linalg.solve(gram, weighted.T @ (wanted - mean))
 
 
-def scores(config: Mapping[str, Any], *, power: float, split: str) -> dict[str, Any]:
-    """Fits on the training frames of a configuration, scores on the driving camera's of a split."""
-    started = time.process_time()
-    dataset = prepare(config["data"])
-    head = heads_from_config(config["heads"])["steering"]
+def fit(fold: Fold, head: Head, power: float, seed: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Fits on the training frames; the penalty has the least error on the validation frames.
+
+    Args:
+      fold: The frames.
+      head: Steering, with the smoothing and corrections to learn.
+      power: Of the balance: a frame in a bin of n weighs n^-power.
+      seed: Of the filters.
+
+    Returns:
+      Gives the predictions for record ids, in the range of the head's target, float32.
+    """
+    dataset = fold.dataset
     learned = learned_labels({"steering": head}, dataset)["steering"]
-    reader = ImageReader(dataset)
-
-    def of(ids: np.ndarray, *, mirrored: bool = False) -> np.ndarray:
-        parts = [reader.read(ids[at : at + _CHUNK]) for at in range(0, len(ids), _CHUNK)]
-        return np.concatenate([features(part[:, :, ::-1] if mirrored else part) for part in parts])
-
-    train = dataset.ids("train")
-    inputs = np.concatenate([of(train), of(train, mirrored=True)])
+    train, held_out = dataset.ids("train"), dataset.driving_ids("validation")
+    images = fold.images(train)
+    inputs = np.concatenate([features(view, seed) for view in (images, images[:, :, ::-1])])
     wanted = np.concatenate(
         [
             targets(head, learned[train], dataset.cameras[train], mirrored=side)
@@ -100,55 +102,47 @@ def scores(config: Mapping[str, Any], *, power: float, split: str) -> dict[str, 
     _, own, counts = np.unique(
         bin_index(head.bins, wanted), return_inverse=True, return_counts=True
     )
-    held_out = {name: dataset.driving_ids(name) for name in ("validation", split)}
-    seen = {name: (of(ids) - middle) / spread for name, ids in held_out.items()}
+
+    def seen(ids: np.ndarray) -> np.ndarray:
+        return (features(fold.images(ids), seed) - middle) / spread
+
     fits = [ridge(inputs, wanted, counts[own] ** -power, penalty) for penalty in _PENALTIES]
-    answers = [{name: mean + x @ line for name, x in seen.items()} for mean, line in fits]
-    validation = targets(head, learned[held_out["validation"]])
-    best = min(answers, key=lambda answer: np.square(answer["validation"] - validation).mean())
-    ids, predictions = held_out[split], {"steering": best[split].astype(np.float32)}
-    found = metrics.score(head, predictions["steering"], dataset.labels["steering"][ids])
+    validation, truth = seen(held_out), targets(head, learned[held_out])
+    errors = [np.square(mean + validation @ line - truth).mean() for mean, line in fits]
+    mean, line = fits[int(np.argmin(errors))]
+    return lambda ids: (mean + seen(ids) @ line).astype(np.float32)
+
+
+def made(run: Mapping[str, Any], fold: Fold, smooth: float) -> dict[str, Any]:
+    """Fits and scores; returns seconds from the prepared dataset to the chosen fit, and scores."""
+    head = dataclasses.replace(fold.head, smooth_seconds=smooth)
+    started, used = time.perf_counter(), time.process_time()
+    predicted: Callable[[np.ndarray], np.ndarray] = _straight_on
+    if run["name"] != STRAIGHT_ON:
+        predicted = fit(fold, head, POWERS[run["name"]], run["seed"])
     return {
-        "seconds": time.process_time() - started,
-        "heads": {"steering": {kind: found[kind] for kind in ("natural", "balanced")}},
-        "windowed": windowed.windowed_scores({"steering": head}, dataset, ids, predictions),
-    }
+        "seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - used, 1),
+        "step": 0,
+    } | real_folds.scores(fold, head, run["split"], predicted)
+
+
+def _straight_on(ids: np.ndarray) -> np.ndarray:
+    return np.zeros(len(ids), np.float32)
 
 
 def main() -> None:
-    """Scores all folds and powers of the balance; prints a line for each, then means."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--recording", action="append", default=[], metavar="CONFIG=DIR")
-    parser.add_argument("--folds", default="0,1,2,3,4")
-    parser.add_argument("--powers", default="0,0.5")
+    """Makes the runs that are missing and prints means."""
+    parser = real_results.parser(__doc__)
     parser.add_argument("--smooth", type=float, default=0.0, help="seconds")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation")
-    folder = ROOT / "runs" / "real_recordings"
-    parser.add_argument("--datasets", type=Path, default=folder / "datasets")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
-    for text in arguments.recording:
-        name, path = text.split("=", 1)
-        for power in map(float, arguments.powers.split(",")):
-            lines = []
-            for fold in map(int, arguments.folds.split(",")):
-                config = importlib.import_module(f"configs.{name}").get_config()
-                config.heads.steering.smooth_seconds = arguments.smooth
-                fields = config.to_dict()
-                fields["data"] |= {"path": path, "dir": str(arguments.datasets)}
-                fields["data"]["split"] |= {"folds": FOLDS, "fold": fold}
-                found = scores(fields, power=power, split=arguments.split)
-                lines.append(found | {"recording": name, "power": power, "fold": fold})
-                print(json.dumps(lines[-1]), flush=True)
-            windows = [line["windowed"]["steering"][0] for line in lines]
-            steering = [line["heads"]["steering"] for line in lines]
-            print(
-                f"{name:8} ridge, power {power:g}: {len(lines)} folds, ratio 1 s"
-                f" {np.mean([window['ratio'] for window in windows]):.3f}, R2 1 s"
-                f" {np.mean([window['r2'] for window in windows]):.3f}, balanced R2"
-                f" {np.mean([score['balanced']['skill'] for score in steering]):.3f}, balanced MAE"
-                f" {np.mean([score['balanced']['mae'] for score in steering]):.3f}"
-            )
+    flags = [f"--smooth={arguments.smooth:g}"] * bool(arguments.smooth)
+    real_results.complete(
+        arguments,
+        real_results.runs(arguments, [STRAIGHT_ON, *POWERS], flags),
+        lambda run: made(run, real_folds.open_fold(run, arguments), arguments.smooth),
+    )
 
 
 if __name__ == "__main__":
