@@ -49,7 +49,7 @@ class BatchNorm(nn.Module):
                 "batch_stats", "variance", jnp.ones, (channels,), jnp.float32
             ),
         }
-        # An axis of length 1 for a single group would make XLA's sums on a CPU 3 to 7 times as slow.
+        # An axis of length 1 for a single group makes the sums 3 to 7 times as slow on a CPU.
         grouped = x.reshape(*([groups] if groups > 1 else []), -1, channels).astype(scale.dtype)
         one_row = (1,) * (grouped.ndim - 1) + (channels,)
         if train:
