@@ -7,6 +7,7 @@ Verbs:
   drive     let a checkpoint drive tracks that it never saw, or the Udacity simulator
   inspect   print and draw a dataset, or what a batch of it gives the train step
   compare   lay the learning curves of several runs over each other and score them alike
+  folds     train and evaluate every fold of a recording, each held out in turn, and sum up
   datasets  list what is in the folder of datasets and which runs use it; delete what none uses
 
 Examples:
@@ -19,6 +20,7 @@ Examples:
   python launch.py inspect --config=configs/quickstart.py --batch=100
   python launch.py inspect --workdir=runs/quickstart --verify
   python launch.py compare --workdirs=runs/quickstart,runs/plain
+  python launch.py folds --config=configs/udacity.py --config.data.path=DIR --workdir=runs/folds
   python launch.py datasets --unused
 
 The configuration of a run is kept in its workdir, so evaluate, drive and inspect need no --config;

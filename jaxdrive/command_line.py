@@ -128,7 +128,7 @@ def parse(argv: Sequence[str], *, help_text: str) -> Command:
         rest = given([argv[0], *words], known_only=True)
     _check_flags(verb, given)
     workdir = epath.Path(_absolute(given["workdir"].value)) if given["workdir"].value else None
-    others = {name: given[name].value for name in given if name != "config"}
+    others: dict[str, Any] = {name: given[name].value for name in given if name != "config"}
     if others["profile"] is not None:
         others["profile"] = durations.step_range("--profile", others["profile"])
     if verb == "compare":

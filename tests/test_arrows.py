@@ -14,7 +14,7 @@ FILES = sorted([*ROOT.glob("jaxdrive/**/*.py"), *ROOT.glob("configs/*.py"), ROOT
 STOREYS = [
     {"launch"},
     {"command_line"},
-    {"run", "housekeeping"},
+    {"run", "housekeeping", "folds"},
     {"evaluation"},
     {"driving"},
     {"training"},
@@ -45,6 +45,7 @@ ABOVE_WORKDIR = {
     "command_line",
     "run",
     "housekeeping",
+    "folds",
     "evaluation",
     "driving",
     "training",

@@ -14,6 +14,7 @@ from jaxdrive.errors import UsageError, UserError
 
 ROOT = Path(__file__).parents[1]
 QUICKSTART = f"--config={ROOT}/configs/quickstart.py"
+UDACITY = f"--config={ROOT}/configs/udacity.py"
 
 
 def launch(*words) -> subprocess.CompletedProcess:
@@ -188,6 +189,27 @@ def test_a_variant_of_a_configuration_is_named_after_a_colon(parse):
             r"^--set_speed has to be from 0 to 200, found nan",
         ),
         (["drive", QUICKSTART, "--workdir=w", "--simulator=gta"], r"--simulator=gta: .*udacity"),
+        (["folds", UDACITY], r"^folds needs --workdir=DIR"),
+        (["folds", "--workdir=w"], r"^folds needs --config=FILE"),
+        (
+            ["folds", QUICKSTART, "--workdir=w"],
+            r"^folds needs a recording: car_racing records .* Use `train`",
+        ),
+        (
+            ["folds", UDACITY, "--workdir=w", "--config.data.prepared=/d"],
+            r"^config\.data\.prepared=/d is a dataset with one split: leave it out",
+        ),
+        *(
+            (["folds", UDACITY, "--workdir=w", f"--folds={n}"], rf"^--folds={n} leaves nothing to")
+            for n in (-1, 0, 1, 2)
+        ),
+        (["folds", UDACITY, "--workdir=w", "--folds=x"], r"--folds=x: .*'x'"),
+        (["folds", UDACITY, "--workdir=w", "--split=tset"], r"--split=tset: .*train\|valid"),
+        (["folds", UDACITY, "--workdir=w", "--split=train"], r"not trained on: --split=validation"),
+        *(
+            (["folds", UDACITY, "--workdir=w", f"--seeds={text}"], rf"^--seeds takes .*{text}$")
+            for text in ("a", "0,-1", "0,,1", "1.5", "2147483648")
+        ),
         (["prepare", QUICKSTART, "again"], r"^unexpected 'again': after the verb come only --flag"),
     ],
 )
@@ -269,6 +291,8 @@ def test_help_lists_every_flag(parse, capsys, words):
         "steps",
         "tracks",
         "split",
+        "folds",
+        "seeds",
         "batch",
         "simulator",
         "host",
@@ -307,7 +331,9 @@ def test_launch_leaves_with_one_line_and_code_two():
         (["train", "--workdir=w", "--tracks=3"], "--tracks is for drive; for train see the fields"),
         (["drive", "--workdir=w", "--profile=0:5"], "--profile is for train; for drive see"),
         (["train", "--workdir=w", "--batch=3"], "--batch is for inspect; for train see the fields"),
-        (["drive", "--workdir=w", "--split=test"], "--split is for evaluate"),
+        (["drive", "--workdir=w", "--split=test"], "--split is for evaluate and folds"),
+        (["train", "--workdir=w", "--folds=5"], "--folds is for folds; for train see the fields"),
+        (["train", "--workdir=w", "--seeds=5"], "--seeds is for folds; for train see the fields"),
         (["train", "--workdir=w", "--verify"], "--verify is for inspect; for train see the fields"),
         (["prepare", "--delete=a"], "--delete is for datasets; for prepare see the fields"),
         (["inspect", "--verify", "--batch=0"], "draws nothing: leave out --batch"),

@@ -7,7 +7,7 @@ import pytest
 from etils import epath
 
 from configs import quickstart
-from jaxdrive import command_line, compilation_cache, housekeeping, processes
+from jaxdrive import command_line, compilation_cache, folds, housekeeping, processes
 from jaxdrive import run as verbs
 from jaxdrive import workdir as workdirs
 from jaxdrive.errors import UsageError, UserError
@@ -69,6 +69,31 @@ def called(monkeypatch, tmp_path) -> list:
 def test_verbs_are_called_with_their_flags(parse, called, words, call):
     assert command_line.run(parse(*words, QUICKSTART)) == 0
     assert called == [call]
+
+
+@pytest.mark.parametrize(
+    ("words", "number", "split", "seeds"),
+    [
+        ([], 5, "test", [4]),
+        (["--config.data.split.folds=7"], 7, "test", [4]),
+        (
+            ["--config.data.split.folds=7", "--folds=3", "--split=validation", "--seeds=2,0,2"],
+            3,
+            "validation",
+            [2, 0],
+        ),
+    ],
+)
+def test_folds_are_those_of_the_flag_of_the_configuration_or_five(
+    parse, called, monkeypatch, words, number, split, seeds
+):
+    monkeypatch.setattr(folds, "run", lambda *a, **named: called.append((*a, named)))
+    udacity = QUICKSTART.replace("quickstart", "udacity")
+    command = parse("folds", udacity, "--workdir=w", "--config.seed=4", *words)
+    command_line.run(command)
+    ((config, workdir, named),) = called
+    assert (config["data"]["split"]["folds"], workdir.name) == (number, "w")
+    assert named == {"command": command.text, "split": split, "seeds": seeds}
 
 
 def test_bytes_are_compared_in_place_of_drawing(parse, called, monkeypatch):

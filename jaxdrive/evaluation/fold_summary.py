@@ -136,7 +136,7 @@ def _pooled(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, float | N
         sum(window["windows"] * window[key] ** 2 for window in windows)
         for key in ("rmse", "straight_on")
     )
-    bins = [[one for one in run["heads"][name]["bins"]] for run in runs]
+    bins = [run["heads"][name]["bins"] for run in runs]
     frames = np.array([[one["frames"] for one in own] for own in bins])
     errors = np.array([[one["mae"] or 0.0 for one in own] for own in bins]) * frames
     filled = frames.sum(axis=0) > 0
@@ -149,7 +149,7 @@ def _pooled(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, float | N
 
 
 def _side_cameras(name: str, runs: Sequence[Mapping[str, Any]]) -> dict[str, float] | None:
-    """The mean over runs of how the head answers to side cameras, and what they are corrected by."""
+    """How the head answers to side cameras, mean of all runs, and what they are corrected by."""
     found = [run["side_cameras"][name] for run in runs if name in run["side_cameras"]]
     if not found:
         return None
@@ -223,10 +223,10 @@ def _head_words(name: str, head: Mapping[str, Any]) -> list[str]:
             f"{name}: better than the best constant in {ahead['constant']} of"
             f" {mean['natural_skill']['folds']} folds, frame by frame (R2 above 0)"
         )
-    if head["side_cameras"]:
+    if sides := head["side_cameras"]:
         lines.append(
-            f"{name}, side cameras: steers back by {head['side_cameras']['response']:.3f}, corrected"
-            f" by {head['side_cameras']['wanted']:g}, mean of all runs"
+            f"{name}, side cameras: steers back by {sides['response']:.3f}, corrected by"
+            f" {sides['wanted']:g}, mean of all runs"
         )
     return lines
 
