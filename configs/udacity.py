@@ -79,12 +79,14 @@ def _steer_alone(config: ConfigDict) -> None:
     del config.heads.throttle
     del config.heads.brake
     # A keyboard is pressed for a few frames: what matters is whether the means over a second follow
-    # the driver. Equal bins would ask for presses that the image does not tell; smoothed labels
-    # and a smaller correction of the side cameras follow best (docs/decisions.md).
+    # the driver. Equal bins would ask for presses that the image does not tell; bends drawn
+    # somewhat more often than recorded, smoothed labels and a smaller correction of the side
+    # cameras follow best (docs/decisions.md).
     config.best_by = "steering:windowed"
-    config.balance = "none"
+    config.balance_power = 0.3
+    config.balance_limit = 10.0
     config.heads.steering.smooth_seconds = 0.3
-    config.heads.steering.corrections = ConfigDict({"left": 0.15, "right": -0.15})
+    config.heads.steering.corrections = ConfigDict({"left": 0.12, "right": -0.12})
 
 
 def _pilotnet(config: ConfigDict) -> None:
