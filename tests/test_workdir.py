@@ -122,6 +122,19 @@ def test_another_network_needs_another_workdir(workdir, field, value):
     assert "another --workdir" in text
 
 
+def test_a_run_of_the_first_small_inception_names_the_way_out(workdir):
+    network = {"backbone": "small_inception", "batch_norm": {"use": True}}
+    now, before = changed(model=network), changed(model=network | {"batch_norm": {"use": False}})
+    workdirs.write_config(workdir, now)
+    assert workdirs.read_config(workdir)["model"]["backbone"] == "small_inception"
+    workdirs.write_config(workdir, before)
+    told = rf"^{workdir} holds a run of small_inception without .* train again with another"
+    with pytest.raises(UserError, match=told):
+        workdirs.read_config(workdir)
+    with pytest.raises(UserError, match=told):
+        workdirs.check_same_run(workdir, now, ["data-1"], META | {"config": before})
+
+
 def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
     with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
         workdirs.check_same_run(workdir, changed(data__episodes=30), ["data-2"], META)
