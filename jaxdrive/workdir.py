@@ -128,7 +128,7 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
     """The configuration of the run in `workdir`, with the fields that came later.
 
     Raises:
-      UserError: There is no run.
+      UserError: There is no run, or one of a network that has changed since.
     """
     config = read_json(workdir / CONFIG_FILE)
     if config is None:
@@ -136,7 +136,20 @@ def read_config(workdir: epath.Path) -> dict[str, Any]:
             f"{workdir} holds no run (there is no {CONFIG_FILE} in it): train first with"
             f" launch.py train --config=FILE --workdir={workdir}, or name another --workdir"
         )
-    return with_later_fields(config)
+    completed = with_later_fields(config)
+    _check_network_exists(workdir, completed)
+    return completed
+
+
+def _check_network_exists(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+    """Raises UserError for runs of the first small_inception, which had no normalisation."""
+    model = config["model"]
+    if model["backbone"] == "small_inception" and not model["batch_norm"]["use"]:
+        raise UserError(
+            f"{workdir} holds a run of small_inception without batch normalisation, as it was"
+            " before it followed the published network. Only the version of jaxdrive that wrote its"
+            " checkpoints can read them: use that version, or train again with another --workdir"
+        )
 
 
 def with_later_fields(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,8 +194,10 @@ def check_same_run(
       By field, its value there and its value now, where they differ.
 
     Raises:
-      UserError: The checkpoint is of another network or of other data.
+      UserError: The checkpoint is of another network, or of one that has changed since, or of other
+        data.
     """
+    _check_network_exists(workdir, meta["config"])
     before, now = (
         flatten(json.loads(json.dumps(with_later_fields(settings))))
         for settings in (meta["config"], config)

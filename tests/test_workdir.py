@@ -137,6 +137,19 @@ def test_an_average_of_parameters_is_kept_from_the_start_or_never(workdir):
         workdirs.check_same_run(workdir, changed(optim__ema=0.99), ["data-1"], META)
 
 
+def test_a_run_of_the_first_small_inception_names_the_way_out(workdir):
+    network = {"backbone": "small_inception", "batch_norm": {"use": True}}
+    now, before = changed(model=network), changed(model=network | {"batch_norm": {"use": False}})
+    workdirs.write_config(workdir, now)
+    assert workdirs.read_config(workdir)["model"]["backbone"] == "small_inception"
+    workdirs.write_config(workdir, before)
+    told = rf"^{workdir} holds a run of small_inception without .* train again with another"
+    with pytest.raises(UserError, match=told):
+        workdirs.read_config(workdir)
+    with pytest.raises(UserError, match=told):
+        workdirs.check_same_run(workdir, now, ["data-1"], META | {"config": before})
+
+
 def test_other_data_need_another_workdir_and_the_settings_are_named(workdir):
     with pytest.raises(UserError, match=r"data\.episodes: 20 there, 30 now"):
         workdirs.check_same_run(workdir, changed(data__episodes=30), ["data-2"], META)
