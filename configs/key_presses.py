@@ -3,8 +3,8 @@ r"""CarRacing from four laps that were driven by key presses: what smoothing of 
 Command:
   python launch.py train --config=configs/key_presses.py --workdir=runs/key_presses
 
-Steering is exactly 0 in three of five recorded frames, bends included, and otherwise a press of two
-to three frames; only the mean over a moment says how sharp the bend is.
+Steering is exactly 0 in two of three recorded frames, bends included, and a press lasts for one to
+three frames; only the mean over a moment says how sharp the bend is.
 
 Expected, on 2 CPU cores: TODO
 """
@@ -19,9 +19,6 @@ def get_config() -> ConfigDict:
     config = few_laps.get_config()
     config.data.key_presses = True
     config.heads.steering.smooth_seconds = 0.16
-
-    # Equal bins would show again and again the few moments in which presses came close together.
-    config.balance = "none"
 
     # A held key is full lock, which the expert never asks for. The weight gives errors of the
     # steering the share of the loss that they have in the quickstart, where the scale is 0.4.

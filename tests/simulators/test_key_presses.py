@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jaxdrive.simulators.key_presses import PRESS_ABOVE, RAMP, TOP, KeyPresses, with_key_presses
 from jaxdrive.simulators.recorder import record_episode
 
-WANTED = st.lists(st.floats(-TOP, TOP), max_size=400)
+WANTED = st.lists(st.floats(-TOP, TOP), min_size=1, max_size=400)
 FRAME_SECONDS = st.sampled_from([0.02, 0.04, 0.1])
 
 
@@ -22,6 +22,7 @@ def press(wanted, frame_seconds=0.04):
 
 @given(wanted=WANTED, frame_seconds=FRAME_SECONDS)
 def test_what_is_owed_stays_bounded_however_long_the_drive(wanted, frame_seconds):
+    wanted = np.resize(wanted, 3000)
     owed = np.cumsum(np.subtract(wanted, press(wanted, frame_seconds))) * frame_seconds
     # It grows above the threshold only until the steering has gone from one key's to the other's.
     frames = math.ceil(2 * TOP / (RAMP * frame_seconds)) + 2
