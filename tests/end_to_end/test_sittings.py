@@ -85,12 +85,16 @@ def test_fewer_steps_than_were_made_are_refused(first_sitting, launch):
 
 
 def test_a_run_that_learns_no_more_stops_early_and_stays_stopped(launch, tmp_path):
-    """At a rate of 0, and without moving averages, no skill rises after the first measurement."""
+    """At a rate of 0, and without averages of batches, no skill rises after the first measurement.
+
+    The average of parameters that do not change stays the same, to the last bit.
+    """
     fields = SHORT | {
         "num_steps": "100 epochs",
         "eval_every": "1 epoch",
         "checkpoint_every": "1 epoch",
         "optim.learning_rate": 0.0,
+        "optim.ema": 0.9,
         "model.batch_norm.use": False,
         "early_stopping.patience": "2 epochs",
         "data.fraction": 0.5,
