@@ -20,6 +20,7 @@ _BOUNDS: dict[str, tuple[float, float | None]] = {
     "alarm.min_spread": (0, 1),
     "alarm.min_skill": (-1e6, 1),
     "data.fraction": (1e-6, 1),
+    "data.frames_per_second": (1e-3, 1e6),
     "data.split.block_seconds": (0, 1e9),
     "data.split.gap_seconds": (0, 3600),
     "data.split.validation": (0, 1),

@@ -273,11 +273,16 @@ def best_by_of(text: str, heads: Mapping[str, Head]) -> tuple[str | None, str]:
     """
     name, colon, measure = text.rpartition(":")
     known = MEASURES if colon else MEAN_MEASURES
-    if (colon and name not in heads) or measure not in known:
+    wrong = ""
+    if colon and name not in heads:
+        wrong = f"there is no head {name!r}, only {', '.join(heads)}"
+    elif measure not in known:
+        wrong = f"there is no measure {measure!r}, only {', '.join(known)}"
+    if wrong:
         raise UserError(
-            f"config.best_by={text!r} is not known: one of {', '.join(MEAN_MEASURES)}, which are"
-            f" means over heads, or HEAD:MEASURE with a measure of {', '.join(MEASURES)} and a head"
-            f" of {', '.join(heads)}"
+            f"config.best_by={text!r}: {wrong}. Set it to HEAD:MEASURE, such as"
+            f" {next(iter(heads))}:natural, or to one of {', '.join(MEAN_MEASURES)}, the means over"
+            " heads"
         )
     if measure == "windowed" and heads[name].mirror > 0:
         raise UserError(

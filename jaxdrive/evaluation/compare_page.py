@@ -215,9 +215,8 @@ def table(result: Json) -> list[str]:
     names = [run["name"] for run in result["runs"]]
     lines = [f"Beware: {warning}" for warning in result["warnings"]]
     for head in _turning(result):
-        rows = _following_rows(result["runs"], head)
         title = [f"{head} follows the driver", *_FOLLOWING]
-        lines += ["", *_aligned([title, *rows])]
+        lines += ["", *_aligned([title, *_following_rows(result["runs"], head)])]
     for head, about in result["heads"].items():
         lines += [
             "",

@@ -247,7 +247,7 @@ def ratio_text(one: Mapping[str, Any]) -> str:
     "0.59 of straight on (90 % interval 0.50 to 0.70, 14 stretches of 10 s)"
     """
     if not one["windows"]:
-        return f"unknown: these frames are too short for a window of {one['seconds']:g} s"
+        return f"unknown: these images cover no window of {one['seconds']:g} s"
     if one["ratio"] is None:
         return "unknown: the driver never steered in these windows"
     return f"{one['ratio']:.2f} of straight on ({interval_text(one)})"

@@ -234,7 +234,7 @@ DAMAGE = {
         lambda f: edit(f, 2, "brake", None),
         CAMERAS,
         "too few columns",
-        "5 instead of 7",
+        "5 instead of 7: brake, speed missing",
     ),
     "no time": (
         lambda f: [edit(f, 2, camera, f"{camera}.jpg") for camera in CAMERAS],

@@ -1,25 +1,25 @@
 """What cannot be learned is not said to be learned, from the recording to the report.
 
-The same drive three times: as it was, with the labels of its images shuffled, and with images that
-show nothing. Who trains on the last two can know no more than a constant does; the first shows that
-the same network, steps and measures do see what there is to see.
+The same drive as it was, with the labels of its images shuffled, and with images that show nothing.
+Who trains on the last two can know no more than a constant does; the first shows that the same
+network, steps and measures do see what there is to see.
 """
 
 import json
 
 import numpy as np
-import pytest
 
+from jaxdrive.evaluation import verdict
 from tests import tubs
 
-# 300 s at 4 images a second: the test blocks hold 12 stretches.
+# 300 s at 4 images a second: the test blocks hold 8 stretches.
 INTERVAL_MS = 250
 COUNT = 1200
 FIELDS = {
-    "num_steps": 200,
-    "log_every": 100,
-    "eval_every": 100,
-    "checkpoint_every": 100,
+    "num_steps": 120,
+    "log_every": 60,
+    "eval_every": 60,
+    "checkpoint_every": 60,
     "batch_size": 32,
     "data.crop_top": 0,
     "data.height": 8,
@@ -44,10 +44,10 @@ FIELDS = {
 }
 
 
-def driven() -> np.ndarray:
-    """A winding road, as much to the left as to the right."""
+def driven(lean: float = 0.0) -> np.ndarray:
+    """A winding road, as much to the left as to the right, or more to the right by `lean`."""
     times = np.arange(COUNT) * INTERVAL_MS / 1000
-    return 0.45 * np.sin(times / 1.7) + 0.45 * np.sin(times / 2.9 + 1)
+    return lean + 0.35 * np.sin(times / 1.7) + 0.35 * np.sin(times / 2.9 + 1)
 
 
 def scores_of(launch, folder, angles, shown) -> tuple[dict, dict, str]:
@@ -59,7 +59,7 @@ def scores_of(launch, folder, angles, shown) -> tuple[dict, dict, str]:
     evaluation = json.loads((folder / "run" / "evaluation.json").read_text())
     page = (folder / "run" / "report.html").read_text()
     window = evaluation["windowed"]["steering"][0]
-    assert window["stretches"] >= 10
+    assert window["stretches"] >= 5
     return window, evaluation["heads"]["steering"], done.stdout + page
 
 
@@ -68,18 +68,27 @@ def test_a_road_that_images_show_is_learned(launch, tmp_path):
     assert window["interval"][1] < 0.3
     assert window["constant_interval"][1] < 0.3
     assert score["natural"]["skill"] > 0.9
-    assert "steering: learned: better than driving straight on" in told
+    assert f"steering: {verdict.LEARNED}" in told
 
 
-@pytest.mark.parametrize("control", ["shuffled labels", "blank images"])
-def test_what_images_do_not_show_is_not_said_to_be_learned(launch, tmp_path, control):
-    if control == "shuffled labels":
-        angles, shown = np.random.default_rng(0).permutation(driven()), driven()
-    else:
-        angles, shown = driven(), None
-    window, score, told = scores_of(launch, tmp_path, angles, shown)
-    assert window["interval"][1] >= 0.999
+def test_shuffled_labels_are_not_learned(launch, tmp_path):
+    angles = np.random.default_rng(0).permutation(driven())
+    window, score, told = scores_of(launch, tmp_path, angles, driven())
+    assert window["interval"][1] >= 1
+    assert_no_better_than_a_constant(window, score, told)
+
+
+def test_blank_images_are_not_learned_even_where_a_constant_beats_straight_on(launch, tmp_path):
+    """On a road that mostly turns to one side, the ratio beside straight on alone is a trap."""
+    window, score, told = scores_of(launch, tmp_path, driven(lean=0.3), None)
+    assert window["interval"][1] < 1
+    assert window["correlation"] is None
+    assert_no_better_than_a_constant(window, score, told)
+
+
+def assert_no_better_than_a_constant(window, score, told) -> None:
     assert window["constant_interval"][1] >= 1
+    assert window["constant_ratio"] > 0.98
     assert score["natural"]["skill"] < 0.02
     assert score["balanced"]["skill"] < 0.02
-    assert "learned: better" not in told
+    assert verdict.LEARNED not in told

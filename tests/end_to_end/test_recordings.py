@@ -87,6 +87,15 @@ def test_from_a_recording_to_the_report(launch, recordings, tmp_path):
     assert_refused(done, row, str(recordings / "monday" / "first"), "on_bad=skip")
 
 
+def test_windows_that_are_to_choose_and_are_not_there(launch, recordings, tmp_path):
+    """Blocks of half a second hold no window of one."""
+    windowed = {"best_by": "steering:windowed"}
+    done = start(launch, "train", recordings, tmp_path / "run", **windowed)
+    told = ("config.best_by='steering:windowed' cannot", "0 windows of 1 s", "steering:natural")
+    assert_refused(done, *told)
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 def test_a_folder_without_a_recording(launch, tmp_path):
     done = start(launch, "train", tmp_path / "none", tmp_path / "run")
     assert_refused(done, f"no recording in {tmp_path / 'none'}", "--config.data.path=DIR")

@@ -267,6 +267,20 @@ def test_a_run_that_is_not_to_drive_is_not_asked_to(tmp_path):
     assert "times straight on, steering 0.54 learned:" in page.text
 
 
+def test_what_the_windows_lack_is_said(tmp_path):
+    workdir = fill(epath.Path(tmp_path))
+    evaluation = json.loads((workdir / "evaluation.json").read_text())
+    windows = evaluation["windowed"]["steering"]
+    for one in windows:
+        one |= {"windows": 0, "stretches": 0, "ratio": None, "interval": None}
+    evaluation["assumed_rate"] = 20.0
+    (workdir / "evaluation.json").write_text(json.dumps(evaluation))
+    text = Page(report.write_report(workdir).read_text()).text
+    assert "steering not settled: too short for windows of 1 s" in text
+    assert "steering: unknown: these images cover no window of 1 s." in text
+    assert "no usable clock: 20 images a second are assumed" in text
+
+
 def test_an_empty_workdir_gets_a_page_of_hints(tmp_path):
     text = Page(report.write_report(epath.Path(tmp_path)).read_text()).text
     assert "Not driven yet" in text

@@ -129,7 +129,7 @@ def test_without_windows_or_bends_nothing_is_said():
     told = [windowed.ratio_text({"seconds": 1.0, **found}) for found in (zeros, few)]
     assert told == [
         "unknown: the driver never steered in these windows",
-        "unknown: these frames are too short for a window of 1 s",
+        "unknown: these images cover no window of 1 s",
     ]
 
 

@@ -170,8 +170,9 @@ def _seconds(row: Mapping[str, Any], start: int | None) -> float:
 def _labels(row: Mapping[str, Any]) -> dict[str, float]:
     missing = [name for name in COLUMNS if row[name] is None]
     if missing:
-        found = len(COLUMNS) - len(missing)
-        raise bad_rows.BadRowError("too few columns", f"{found} instead of {len(COLUMNS)}")
+        found = f"{len(COLUMNS) - len(missing)} instead of {len(COLUMNS)}"
+        told = f"{found}: {', '.join(missing)} missing"
+        raise bad_rows.BadRowError("too few columns", told)
     values = {}
     for name in LABELS:
         try:

@@ -74,6 +74,7 @@ def _named(log: Path, texts: Sequence[str]) -> Sequence[str]:
     if missing:
         raise UserError(
             f"{log} has no column {missing[0]!r}: its first row names {', '.join(columns)}."
-            f" Name its columns {', '.join(COLUMNS)}"
+            f" Name its columns {', '.join(COLUMNS)}; what the car did not record may be 0"
+            " throughout, where no head and no config.scalars reads it"
         )
     return columns
