@@ -73,8 +73,12 @@ def _done(rows, line, label):
 
 @pytest.mark.skipif(not importlib.util.find_spec("keras"), reason="needs the extra parity")
 def test_ridge_and_keras_write_lines_that_are_compared(tmp_path):
-    # Seven blocks of 3 s.
-    recordings.record(tmp_path / "recording", 300, size=(60, 100))
+    # Seven blocks of 3 s; the driver steers in every other row.
+    log = recordings.record(tmp_path / "recording", 300, size=(60, 100))
+    steering = len(recordings.CAMERAS)
+    for row in log[::2]:
+        row[steering] = "0.0"
+    recordings.write_log(tmp_path / "recording", log)
     results = tmp_path / "results.jsonl"
     common = [
         *(f"--recording=udacity={tmp_path / 'recording'}", "--folds=1", f"--output={results}"),
