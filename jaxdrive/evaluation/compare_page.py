@@ -138,7 +138,7 @@ def _best(runs: Sequence[Json], head: str) -> dict[str, str]:
     return best
 
 
-_FOLLOWING = ("over 1 s, times straight on", "90 % interval", "over 2 s", "verdict")
+_FOLLOWING = ("over 1 s relative to straight on", "90 % interval", "over 2 s", "verdict")
 
 
 def _turning(result: Json) -> list[str]:

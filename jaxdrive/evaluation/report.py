@@ -8,7 +8,6 @@ here, the page names the command that makes it. Imports no JAX, so a report cost
 from __future__ import annotations
 
 import base64
-import dataclasses
 import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,10 +16,18 @@ from typing import Any
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxdrive.evaluation import diagnostics_plots, page, plots, results, verdict, wording
+from jaxdrive.evaluation import (
+    cards,
+    diagnostics_plots,
+    page,
+    plots,
+    results,
+    verdict,
+    windowed_plots,
+    wording,
+)
 from jaxdrive.evaluation.architecture import architecture
 from jaxdrive.evaluation.results import Json
-from jaxdrive.training import windowed
 
 
 def write_report(workdir: epath.Path) -> epath.Path:
@@ -50,31 +57,6 @@ _WHY = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """What the page says at its top about one head.
-
-    Attributes:
-      name: The head.
-      colour: Its colour in every picture.
-      turns: Whether its windowed error is measured.
-      title: What the number is.
-      value: The number as text; "" where there is none, and the words stand alone.
-      notes: What else has to be known of it.
-      words: The verdict.
-      level: "good", "fair", "poor" or "unknown", for the colour of the words.
-    """
-
-    name: str
-    colour: str
-    turns: bool
-    title: str
-    value: str
-    notes: Sequence[str]
-    words: str
-    level: str
-
-
 def _content(workdir: epath.Path) -> Json:
     """Everything the template names."""
     content: Json = {name: results.read_json(workdir / f"{name}.json") for name in _FILES}
@@ -82,12 +64,14 @@ def _content(workdir: epath.Path) -> Json:
     heads = results.head_names(content, lines)
     drawn = {head: results.draws(lines, head, content["balance"]) for head in heads}
     drives = content["drive"] is not None or _is_to_drive(content["config"] or {})
-    driving, level = wording.driving_in_words(content["drive"], drives=drives)
     colours = plots.head_colours(heads)
     with plots.style():
         pictures = _pictures(content, lines, colours, drawn)
         pictures["model"] = _model_picture(content["model"])
-    cards = [_card(content["evaluation"], lines, *item) for item in colours.items()]
+    head_cards = [cards.card(content["evaluation"], lines, *item) for item in colours.items()]
+    title, level = cards.headline(head_cards)
+    if drives:
+        title, level = wording.driving_in_words(content["drive"])
     return content | {
         "name": workdir.name,
         "commands": {
@@ -99,16 +83,15 @@ def _content(workdir: epath.Path) -> Json:
         "alarms": results.alarms(lines, heads),
         "medians": {key: results.median(lines, key) for key in _SPEED},
         "drawn_shares": {head: plots.percentages(d) for head, d in drawn.items() if d is not None},
-        "cards": cards,
+        "cards": head_cards,
         "drives": drives,
-        "verdict": driving,
+        "verdict": title,
         "level": level,
         "solved": wording.SOLVED_SCORE,
         "why": _WHY,
-        "turning": [card.name for card in cards if card.turns],
-        "unmeasured": _unmeasured(content["evaluation"]),
+        "turning": [card.name for card in head_cards if card.turns],
+        "remarks": list(cards.remarks(content["evaluation"])),
         "mae_remarks": verdict.mae_remarks((content["evaluation"] or {"heads": {}})["heads"]),
-        "clock": _clock(content["evaluation"]),
         "pictures": pictures,
         "video": _file_uri(workdir / "drive.mp4", "video/mp4"),
         "held_out": _file_uri(workdir / "heldout.png", "image/png"),
@@ -135,54 +118,6 @@ _FILES = (
 _SPEED = ("train/images_per_second", "train/waiting_share")
 
 
-def _card(evaluation: Json | None, lines: Sequence[Json], head: str, colour: str) -> Card:
-    """The windowed error of a head that turns the car, skill of others.
-
-    Before evaluation, the last ones measured while training.
-    """
-    evaluated = (evaluation or {"heads": {}})["heads"].get(head)
-    if evaluated is not None:
-        assert evaluation is not None
-        windows = evaluation.get("windowed", {}).get(head)
-        one = windows[0] if windows else None
-        skill, natural = evaluated["balanced"]["skill"], evaluated["natural"]["skill"]
-        said = verdict.of_head(windows, skill)
-        notes = [] if natural is None else [f"{wording.signed(natural, 2)} on frames as recorded"]
-    else:
-        one, skills = _measured(lines, head)
-        skill, notes = (skills[-1] if skills else None), []
-        said = verdict.NOT_EVALUATED if one or not skills else verdict.of_skill(skill)
-    if one is None:
-        value = "" if skill is None else wording.signed(skill, 2)
-        return Card(head, colour, False, f"held-out skill, {head}", value, notes, *said)
-    value = "" if one["ratio"] is None else f"{one['ratio']:.2f}"
-    notes = [] if one["ratio"] is None else [windowed.interval_text(one)]
-    title = f"error over {one['seconds']:g} s, times straight on, {head}"
-    return Card(head, colour, True, title, value, notes, *said)
-
-
-def _measured(lines: Sequence[Json], head: str) -> tuple[Json | None, list[float | None]]:
-    """A head's last windowed error, and its skills, on validation frames while training."""
-    key = f"validation/{head}/skill"
-    followed = [one for line in lines if (one := windowed.from_logged(head, line)) is not None]
-    return (followed[-1] if followed else None), [line[key] for line in lines if key in line]
-
-
-def _unmeasured(evaluation: Json | None) -> dict[str, str]:
-    """By head that turns the car, why it has no ratio over the shortest window."""
-    windows = (evaluation or {}).get("windowed", {})
-    return {
-        name: windowed.ratio_text(found[0])
-        for name, found in windows.items()
-        if found[0]["ratio"] is None
-    }
-
-
-def _clock(evaluation: Json | None) -> str:
-    rate = (evaluation or {}).get("assumed_rate")
-    return "" if rate is None else f"{verdict.clock_remark(rate)}."
-
-
 def _pictures(
     content: Mapping[str, Any],
     lines: Sequence[Json],
@@ -196,9 +131,11 @@ def _pictures(
     figures = {
         "scores": [plots.track_scores(drive)] if drive else [],
         "ages": [plots.scores_by_age(ages["ages"])] if ages else [],
+        "following": windowed_plots.over_steps(lines, colours),
         "curves": [plots.learning_curves(lines, *item) for item in colours.items() if lines],
         "optimiser": _optimiser_figures(lines) if lines else [],
-        "gradients": diagnostics_plots.gradients(lines, colours),
+        # One head has nothing to get on with.
+        "gradients": diagnostics_plots.gradients(lines, colours) if len(colours) > 1 else [],
         "correlation": _correlation_figures(content["evaluation"]),
         "speed": _speed_figures(lines) if lines else [],
         "labels": [

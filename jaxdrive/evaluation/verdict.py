@@ -34,6 +34,10 @@ WHY_INTERVALS = (
     " the best constant, which on a road that mostly turns to one side beats straight on without"
     " looking."
 )
+MORE_STRETCHES = (
+    "For more stretches record more, or raise config.data.split.test: with a quarter of the blocks"
+    f" for the test, {windowed.LEAST_STRETCHES} stretches take about four minutes of driving."
+)
 WHY_NOT_MAE = (
     "The mean absolute error (MAE) flatters doing nothing: the constant with the smallest MAE is"
     " the median, and of a driver at a keyboard most labels are exactly 0, so it is 0."
@@ -109,9 +113,13 @@ def of_skill(skill: float | None) -> Verdict:
 
 def lines(result: Mapping[str, Any]) -> Iterator[str]:
     """Lines of text: the verdict on every head of an evaluation, see `offline.evaluate`."""
-    for name, score in result["heads"].items():
-        words = of_head(result["windowed"].get(name), score["balanced"]["skill"]).words
-        yield f"{name}: {words}"
+    said = {
+        name: of_head(result["windowed"].get(name), score["balanced"]["skill"])
+        for name, score in result["heads"].items()
+    }
+    yield from (f"{name}: {one.words}" for name, one in said.items())
+    if any(one.words == TOO_FEW for one in said.values()):
+        yield MORE_STRETCHES
 
 
 def mae_remarks(scores: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -30,15 +30,12 @@ NO_SKILL = "constant label, no skill"
 ABSENT = "\N{EN DASH}"
 
 
-def driving_in_words(drive: Mapping[str, Any] | None, *, drives: bool) -> tuple[str, str]:
-    """Plain words for how a run ends, and their level: "good", "fair", "poor" or "unknown".
+def driving_in_words(drive: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Plain words for how a run drives, and their level: "good", "fair", "poor" or "unknown".
 
     Args:
       drive: what drive.json holds; None: not driven.
-      drives: whether the run is to drive at all.
     """
-    if not drives:
-        return "Measured on recorded frames", "unknown"
     if drive is None:
         return "Not driven yet", "unknown"
     if drive["mean"] >= SOLVED_SCORE:

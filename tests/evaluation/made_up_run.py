@@ -30,6 +30,8 @@ def metrics_line(step, drawn):
         line[f"train/{head}/common_gradient_norm"] = 0.5 * step
         # In the first line alone.
         line[f"train/{head}/alarm"] = int(head == "brake" or (head == "throttle" and drawn[0] == 8))
+    steering = {"ratio": 0.6, "low": 0.5, "high": 0.7, "windows": 118, "stretches": 12, "r2": 0.7}
+    line |= {f"validation/steering/windowed_{name}": value for name, value in steering.items()}
     for one, other in itertools.combinations(SKILLS, 2):
         line[f"train/gradient_cosine_{one}_{other}"] = None if "brake" in (one, other) else -0.25
     return line

@@ -85,7 +85,7 @@ def test_every_number_is_on_the_page(whole):
     }.items():
         assert [head, *natural, "0.0456", skills[0], *balanced, skills[1], UNITS[head]] in rows
     assert (
-        "error over 1 s, times straight on, steering 0.54 learned: better than driving straight on"
+        "error over 1 s relative to straight on, steering 0.54 learned: better than driving straight on"
         " 90 % interval 0.43 to 0.70, 12 stretches of 10 s" in text
     )
     assert (
@@ -94,8 +94,8 @@ def test_every_number_is_on_the_page(whole):
     )
     numbers = ["0.711", "0.822", "0.0222", "0.0333"]
     numbers[0] = f"+{numbers[0]}"
-    assert ["steering", "1.00 s", "0.54", "0.43 to 0.70", "12", "0.60", *numbers] in rows
-    assert ["steering", "2.00 s", "0.41", "too few stretches", "12", "", *numbers] in rows
+    assert ["steering", "1 s", "0.54", "0.43 to 0.70", "12", "0.60", *numbers] in rows
+    assert ["steering", "2 s", "0.41", "too few stretches", "12", "", *numbers] in rows
     assert "Here 94% of the labels of steering are 0, 94% of the labels of throttle" in text
     assert "It drives, but not yet well enough" in text
     assert "laps finished 2 of 3" in text
@@ -149,9 +149,9 @@ def test_every_picture_and_the_video_are_inside(whole):
     (sheet,) = [image for image in images if image.get("class") == "sheet"]
     assert sheet["src"] == "data:image/png;base64," + base64.b64encode(SHEET).decode()
     images.remove(sheet)
-    # Per head: curves, labels, errors; then scores, ages, two of the optimiser, of gradients and of
-    # speed, correlations, model.
-    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 10
+    # Per head: curves, labels, errors; steering's windows; then scores, ages, two of the optimiser,
+    # of gradients and of speed, correlations, model.
+    assert len(images) == len(whole.figures) == 3 * len(SKILLS) + 11
     for image in images:
         assert image["alt"].removeprefix("Plot: ")
         picture = ElementTree.fromstring(base64.b64decode(image["src"].split(",", 1)[1]))
@@ -251,8 +251,10 @@ def test_a_missing_file_costs_one_line(whole, tmp_path, missing):
         assert hint not in whole.page.text
         assert (f"{hint} --workdir='{workdir}'" in text) == (name in missing)
     evaluated = "evaluation.json" not in missing
-    assert ("times straight on, steering 0.54 learned:" in text) == evaluated
-    assert ("held-out skill, steering +0.81 better than the best constant" in text) != evaluated
+    assert ("relative to straight on, steering 0.54 learned:" in text) == evaluated
+    assert ("relative to straight on, steering 0.60 not evaluated yet" in text) != (
+        evaluated or "metrics.jsonl" in missing
+    )
     assert f"held-out skill, brake {wording.NO_SKILL}" in text
 
 
@@ -261,10 +263,10 @@ def test_a_run_that_is_not_to_drive_is_not_asked_to(tmp_path):
     config = json.loads((workdir / "config.json").read_text())
     (workdir / "config.json").write_text(json.dumps(config | {"drive": {"tracks": 0}}))
     page = Page(report.write_report(workdir).read_text())
-    assert "Measured on recorded frames" in page.text
+    assert "Measured on recorded frames. Steering: learned: better than" in page.text
     assert "launch.py drive" not in page.text
     assert "Scores on unseen tracks" not in page.text
-    assert "times straight on, steering 0.54 learned:" in page.text
+    assert "relative to straight on, steering 0.54 learned:" in page.text
 
 
 def test_what_the_windows_lack_is_said(tmp_path):
