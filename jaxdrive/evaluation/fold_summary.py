@@ -15,15 +15,16 @@ from scipy.special import stdtrit
 
 # Share of the intervals of means.
 CONFIDENCE = 0.9
+_PERCENT = f"{100 * CONFIDENCE:g} %"
 
 _RATIO = "windowed_ratio"
 # What is said of a fold, with the two lines above its column.
 _COLUMNS = {
-    _RATIO: ("1-s error,", "straight on = 1"),
-    "natural_mae": ("all frames equal:", "mean abs. error"),
-    "natural_skill": ("", "R2"),
-    "balanced_mae": ("all bins equal:", "mean abs. error"),
-    "balanced_skill": ("", "R2"),
+    _RATIO: ("error over 1 s,", "straight on = 1"),
+    "natural_mae": ("frames equal:", "abs. error"),
+    "natural_skill": ("frames equal:", "R2"),
+    "balanced_mae": ("bins equal:", "abs. error"),
+    "balanced_skill": ("bins equal:", "R2"),
 }
 
 
@@ -165,20 +166,28 @@ def table(result: Mapping[str, Any]) -> list[str]:
     of_seeds = f"seed {seeds[0]}"
     if len(seeds) > 1:
         of_seeds = f"means of seeds {', '.join(map(str, seeds))}"
-    lines = [f"{folds} folds, {of_seeds}, scored on the {result['split']} blocks of each fold"]
+    lines = [f"{folds} folds, {of_seeds}; every run scored on its {result['split']} blocks"]
     for name, head in result["heads"].items():
         lines += ["", *_head_table(name, head), "", *_head_words(name, head)]
+    lines.append("")
+    if any(head["mean"][_RATIO]["folds"] for head in result["heads"].values()):
+        lines += [
+            "Error over 1 s: of the mean prediction of each second against its mean label, as a"
+            " share of that of driving straight on.",
+        ]
     lines += [
-        "",
-        f"{result['confidence']:.0%} interval: of the mean, by Student's t over {folds} folds. They"
-        " share training frames, so it is a rough guide.",
-        "All frames pooled: over all folds each frame is held out once, those in gaps excepted."
-        " R2 is not pooled: its constant is the fold's own.",
+        "Frames equal, bins equal: every frame, or every bin of the label, counts equally (natural,"
+        " balanced). R2 (skill): 1 is perfect, 0 the best constant.",
+        f"{_PERCENT} interval: of the mean, by Student's t over {folds} folds. They share training"
+        " frames, so it is a rough guide.",
+        "All frames pooled: over all folds every frame is held out once, except in gaps, and every"
+        " bin counts that has frames in any fold. R2 has a constant for each fold and is not"
+        " pooled.",
     ]
     if result["split"] == "validation":
         lines.append(
-            "Checkpoints were chosen by these very blocks, so the numbers are a little too good."
-            " When all settings are decided, --split=test scores the same runs on unseen blocks."
+            "Checkpoints were chosen by these very blocks, so the numbers are too good by a little."
+            " Once all settings are decided, --split=test scores the same runs on unseen blocks."
         )
     return lines
 
@@ -201,8 +210,7 @@ def _head_table(name: str, head: Mapping[str, Any]) -> list[str]:
         rows.append([first, *map(text_of, columns), "", ""])
 
     add("mean", lambda key: _text(head["mean"][key]["mean"], key))
-    percent = f"{CONFIDENCE:.0%} interval"
-    add(percent, lambda key: _between(head["mean"][key]["interval"], key))
+    add(f"{_PERCENT} interval", lambda key: _between(head["mean"][key]["interval"], key))
     if any(value is not None for value in head["seed_spread"].values()):
         add("between seeds, std", lambda key: _text(head["seed_spread"][key], key))
     add("all frames pooled", lambda key: _text(head["pooled"].get(key), key))

@@ -107,7 +107,7 @@ def test_the_table_says_what_there_is_of_every_head():
     lines = fold_summary.table(result)
     cells = [line.split("  ") for line in lines]
     cells = [[cell.strip() for cell in row if cell.strip()] for row in cells]
-    assert lines[0] == "3 folds, means of seeds 0, 1, scored on the validation blocks of each fold"
+    assert lines[0] == "3 folds, means of seeds 0, 1; every run scored on its validation blocks"
     assert ["0", "1.60", "0.480", "-1.57", "0.480", "-1.57", "100, 101", "10"] in cells
     assert [row[1] for row in cells if row[:1] == ["mean"]] == ["0.83"]
     assert [row[1] for row in cells if row[:1] == ["between seeds, std"]] == ["0.14"]
@@ -115,6 +115,8 @@ def test_the_table_says_what_there_is_of_every_head():
     assert (
         "one: better than the best constant in 2 of 3 folds, frame by frame (R2 above 0)" in lines
     )
+    (interval,) = (row[1] for row in cells if row[:1] == ["90 % interval"])
+    assert interval == "-0.31 to 1.98"
     assert any("chosen by these very blocks" in line for line in lines)
 
     # A pedal that was never touched: neither windows nor R2, but absolute errors.
