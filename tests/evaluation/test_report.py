@@ -85,8 +85,8 @@ def test_every_number_is_on_the_page(whole):
     }.items():
         assert [head, *natural, "0.0456", skills[0], *balanced, skills[1], UNITS[head]] in rows
     assert (
-        "error over 1 s relative to straight on, steering 0.54 learned: better than driving straight on"
-        " 90 % interval 0.43 to 0.70, 12 stretches of 10 s" in text
+        "error over 1 s relative to straight on, steering 0.54 learned: better than driving"
+        " straight on 90 % interval 0.43 to 0.70, 12 stretches of 10 s" in text
     )
     assert (
         "held-out skill, throttle +0.21 slightly better than the best constant \N{MINUS SIGN}0.14"
