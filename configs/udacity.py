@@ -17,16 +17,16 @@ Variant, FILE:VARIANT:
                    than a constant. 40 seconds.
 
 Variants for images of 160 x 320 that are cut and not resized; half of the features are dropped in
-training (measured as `pedals`, 240 updates):
+training (measured as `pedals`, 240 updates; memory with one head):
   pilotnet_same    65 x 320, PilotNet padded and normalised
   first_net        90 x 320, three convolutions with max pooling
-  small_inception  90 x 320, two Inception modules; batches of 8
+  small_inception  90 x 320, two Inception modules, normalised; batches of 8
 
                    images/s of one core   240 updates on it   memory of an update   balanced skill
-  pilotnet                          587             0.7 min                0.1 GB     0.72 to 0.76
-  pilotnet_same                     154             2.5 min                0.4 GB             0.76
-  first_net                         102             3.8 min                1.2 GB             0.72
-  small_inception                    15             6.4 min                2.4 GB      not trained
+  pilotnet                          587             0.7 min                0.04 GB    0.72 to 0.76
+  pilotnet_same                     154             2.5 min                0.13 GB            0.76
+  first_net                         102             3.8 min                0.31 GB            0.72
+  small_inception                    10             9.6 min                1.02 GB     not trained
 
 If memory runs out, lower --config.batch_size.
 """
@@ -120,7 +120,7 @@ def _first_net(config: ConfigDict) -> None:
 
 def _small_inception(config: ConfigDict) -> None:
     _as_recorded(config, crop_top=50, crop_bottom=20)
-    # Maps keep nearly their size up to the end: 32 would take 6 GB.
+    # Maps keep nearly their size up to the end: 32 would take 7 GB.
     config.batch_size = 8
     config.model.backbone = "small_inception"
     config.model.batch_norm.use = True

@@ -131,6 +131,34 @@ def test_batch_norm_equals_the_stock_layer_group_by_group(groups):
     np.testing.assert_allclose(settled, want, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("groups", [1, 3])
+def test_batch_norm_has_the_gradients_of_the_stock_layer(groups):
+    generator = np.random.default_rng(0)
+    shape = (groups * 4, 5, 6, 7)
+    x, weighing = (generator.normal(2, 3, shape).astype(np.float32) for _ in range(2))
+    params = {name: generator.normal(size=7).astype(np.float32) for name in ("scale", "bias")}
+
+    def ours(params, x):
+        layer = BatchNorm(momentum=0.9, epsilon=1e-3, axis_name=None)
+        statistics = {"mean": jnp.zeros(7), "variance": jnp.ones(7)}
+        variables = {"params": params, "batch_stats": statistics}
+        y, _ = layer.apply(variables, x, train=True, groups=groups, mutable=["batch_stats"])
+        return jnp.sum(y * weighing)
+
+    def stock(params, x):
+        layer = nn.BatchNorm(use_running_average=False, epsilon=1e-3)
+        total = jnp.float32(0)
+        for part, weights in zip(jnp.split(x, groups), np.split(weighing, groups), strict=True):
+            y, _ = layer.apply({"params": params}, part, mutable=["batch_stats"])
+            total += jnp.sum(y * weights)
+        return total
+
+    got, want = (jax.grad(function, (0, 1))(params, x) for function in (ours, stock))
+    for name in params:
+        np.testing.assert_allclose(got[0][name], want[0][name], rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(got[1], want[1], rtol=1e-3, atol=1e-5)
+
+
 def test_an_unknown_backbone_is_refused():
     config = quickstart.get_config().model.to_dict() | {"backbone": "big"}
     with pytest.raises(
