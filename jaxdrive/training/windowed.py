@@ -15,6 +15,7 @@ import numpy as np
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, best_by_of, controls
+from jaxdrive.logs import plural
 
 WINDOWS = (1.0, 2.0)
 # A longer time without frames ends a window's run: a border of blocks, or a pause.
@@ -209,8 +210,8 @@ def check_windows(
     if found["r2"] is None:
         raise UserError(
             f"config.best_by={best_by!r} cannot choose a checkpoint: the {len(ids):,} validation"
-            f" frames have {found['windows']} windows of {WINDOWS[0]:g} s, and in these the label"
-            f" {heads[name].label!r} does not change. Record more, raise"
+            f" frames have {plural(found['windows'], 'window')} of {WINDOWS[0]:g} s, and in these"
+            f" the label {heads[name].label!r} does not change. Record more, raise"
             " config.data.split.validation or block_seconds, or choose by single frames with"
             f" --config.best_by={name}:natural"
         )

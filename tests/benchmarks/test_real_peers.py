@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from benchmarks import keras_recipe
 from benchmarks.keras_recipe import BATCH, Rows, Shift
 from benchmarks.peer_workers.conversation import ROOT
+from configs import udacity
 from tests import recordings
 
 # Columns of a white stripe as each camera sees it; mirrored, they are six places that differ.
@@ -85,10 +86,11 @@ def test_ridge_and_keras_write_lines_that_are_compared(tmp_path):
         f"--datasets={tmp_path / 'datasets'}",
     ]
     _command("real_ridge", *common)
+    corrections = udacity.get_config().heads.steering.corrections
     lines = [json.loads(text) for text in results.read_text().splitlines()]
     assert [line["name"] for line in lines] == ["straight_on", "ridge_none", "ridge_half"]
     assert lines[0]["windowed"]["steering"][0]["ratio"] == 1
-    assert lines[1]["side_cameras"]["steering"]["wanted"] == pytest.approx(0.15)
+    assert lines[1]["side_cameras"]["steering"]["wanted"] == pytest.approx(corrections.left)
     # Keras gets the seconds of our runs.
     ours = lines[1] | {"name": "shipped", "seconds": 0.1}
     with results.open("a") as file:

@@ -117,7 +117,7 @@ def test_views_are_balanced_by_the_bin_of_their_own_label(rows, batch_size):
         cameras,
         ids,
         {"steering": plan},
-        mode="v2",
+        balance=Balance("v2"),
         supervise="own",
         views="fourteen",
     )

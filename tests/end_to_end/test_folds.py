@@ -33,7 +33,10 @@ def kept(workdir) -> dict[str, bytes]:
 
 
 def test_interrupted_folds_resume_and_finished_ones_are_skipped(launch, words, tmp_path):
-    workdir, fields = tmp_path / "folds", FIELDS | {"num_steps": STEPS}
+    workdir, fields = (
+        tmp_path / "folds",
+        FIELDS | {"num_steps": STEPS, "best_by": "steering:natural"},
+    )
     running = launch.start("folds", *words, *FEW, workdir=workdir, **fields)
     wait_for(lambda: steps_saved(workdir / "fold_1_seed_0"), running, 300)
     os.killpg(running.pid, signal.SIGINT)
