@@ -77,7 +77,9 @@ def headline(cards: Sequence[Card]) -> tuple[str, str]:
     It is about the heads that turn the car, where there are any.
     """
     turning = [one for one in cards if one.turns]
-    told = "".join(f". {one.name.capitalize()}: {one.words}" for one in turning)
+    # One colon is enough for a title.
+    words = [(one.name.capitalize(), one.words.replace(": ", ", ", 1)) for one in turning]
+    told = "".join(f". {name}: {text}" for name, text in words)
     return f"Measured on recorded frames{told}", turning[0].level if turning else "unknown"
 
 

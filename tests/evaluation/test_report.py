@@ -263,7 +263,7 @@ def test_a_run_that_is_not_to_drive_is_not_asked_to(tmp_path):
     config = json.loads((workdir / "config.json").read_text())
     (workdir / "config.json").write_text(json.dumps(config | {"drive": {"tracks": 0}}))
     page = Page(report.write_report(workdir).read_text())
-    assert "Measured on recorded frames. Steering: learned: better than" in page.text
+    assert "Measured on recorded frames. Steering: learned, better than" in page.text
     assert "launch.py drive" not in page.text
     assert "Scores on unseen tracks" not in page.text
     assert "relative to straight on, steering 0.54 learned:" in page.text
