@@ -155,14 +155,17 @@ def _scores(found: Mapping[str, Sequence[Line]]) -> list[str]:
     head = ["", f"{first}, 1 s", "pooled", *others, "folds", "seeds"]
     rows = []
     for name, lines in found.items():
-        means = [_mean(by_fold(lines, value)) for value in MEANS.values()]
+        means = [
+            _mean(by_fold(lines, value), digits=1 if "seconds" in key else 3)
+            for key, value in MEANS.items()
+        ]
         folds, seeds = (str(len({line[key] for line in lines})) for key in ("fold", "seed"))
         rows.append([TITLES[name], means[0], f"{pooled(lines):.3f}", *means[1:], folds, seeds])
     return _markdown(head, rows)
 
 
-def _mean(values: Mapping[int, float]) -> str:
-    return f"{statistics.mean(values.values()):.3f}" if values else _NONE
+def _mean(values: Mapping[int, float], *, digits: int) -> str:
+    return f"{statistics.mean(values.values()):.{digits}f}" if values else _NONE
 
 
 def _differences(found: Mapping[str, Sequence[Line]]) -> list[str]:
