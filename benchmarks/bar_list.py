@@ -144,6 +144,14 @@ def _passed(folder: Path, printed: str) -> Numbers:
     return {"passed": _first(r"(\d+) passed", printed)}
 
 
+def _real(folder: Path, printed: str) -> Numbers:
+    (line,) = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+    return {
+        "ratio": line["windowed"]["steering"][0]["ratio"],
+        "mae": line["heads"]["steering"]["balanced"]["mae"],
+    }
+
+
 def _server(folder: Path, printed: str) -> Numbers:
     return {"answer": last_json(printed)["milliseconds"]["answer"]["p95"]}
 
@@ -170,6 +178,17 @@ def _peers(folder: Path, printed: str) -> Numbers:
         if native and theirs:
             numbers[f"{name}-native"] = speed(native, theirs, "wall")
     return numbers
+
+
+def _real_run(name: str, inputs: Inputs) -> list[str]:
+    return [
+        *("-m", "benchmarks.real_recordings", "--folds=0"),
+        f"--recording={name}={inputs.recordings[name]}",
+        *(
+            f"--output={inputs.folder / 'results.jsonl'}",
+            f"--datasets={inputs.folder / 'datasets'}",
+        ),
+    ]
 
 
 _NETWORKS = ("pilotnet", "xception", "quickstart")
@@ -261,6 +280,54 @@ CHECKS = (
         _passed,
         # One of them makes 30 tries.
         (Bar("exchanged", "tests of exchanged and damaged shards that pass", "passed", 14, True),),
+        limit=300,
+    ),
+    Check(
+        "real-udacity",
+        lambda inputs: [_real_run("udacity", inputs)],
+        _real,
+        (
+            Bar(
+                "udacity-ratio",
+                "lake, validation of fold 0: windowed error, of straight on",
+                "ratio",
+                1.0,
+            ),
+            Bar("udacity-mae", "lake, validation of fold 0: balanced MAE", "mae", 0.28),
+        ),
+        limit=300,
+        needs="udacity",
+    ),
+    Check(
+        "real-donkey",
+        lambda inputs: [_real_run("donkey", inputs)],
+        _real,
+        (
+            Bar(
+                "donkey-ratio",
+                "tub, validation of fold 0: windowed error, of straight on",
+                "ratio",
+                0.6,
+            ),
+            Bar("donkey-mae", "tub, validation of fold 0: balanced MAE", "mae", 0.25),
+        ),
+        limit=300,
+        needs="donkey",
+    ),
+    Check(
+        "controls",
+        lambda inputs: [
+            [
+                *("-m", "pytest", "-q", "--numprocesses=0"),
+                "tests/end_to_end/test_negative_controls.py",
+            ]
+        ],
+        _passed,
+        (
+            Bar(
+                "controls", "tests of shuffled labels and blank images that pass", "passed", 3, True
+            ),
+        ),
         limit=300,
     ),
     Check(

@@ -6,8 +6,8 @@ Command:
 Steering is exactly 0 in two of three recorded frames, bends included, and a press lasts for one to
 three frames; only the mean over a moment says how sharp the bend is.
 
-Expected, on 2 CPU cores: about 4 minutes, a mean score of 906 to 910 over 20 unseen tracks with 16 or 17
-laps finished. The same presses learned as they are recorded score 533, with 2 laps:
+Expected, on 2 CPU cores: about 4 minutes, a mean score of 906 to 910 over 20 unseen tracks with 16
+or 17 laps finished. The same presses learned as they are recorded score 533, with 2 laps:
 --config.heads.steering.smooth_seconds=0.
 """
 
