@@ -15,7 +15,6 @@ import numpy as np
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, best_by_of, controls
-from jaxdrive.logs import plural
 
 WINDOWS = (1.0, 2.0)
 # A longer time without frames ends a window's run: a border of blocks, or a pause.
@@ -208,10 +207,12 @@ def check_windows(
     labels = dataset.labels[heads[name].label][ids]
     found = score(window_means(dataset, ids, labels, labels, WINDOWS[0]))
     if found["r2"] is None:
+        count = found["windows"]
         raise UserError(
-            f"config.best_by={best_by!r} cannot choose a checkpoint: the {len(ids):,} validation"
-            f" frames have {plural(found['windows'], 'window')} of {WINDOWS[0]:g} s, and in these"
-            f" the label {heads[name].label!r} does not change. Record more, raise"
+            f"config.best_by={best_by!r} cannot choose a checkpoint: it needs windows of"
+            f" {WINDOWS[0]:g} s whose labels {heads[name].label!r} differ, and the {len(ids):,}"
+            f" validation frames have {count} window{'s' * (count != 1)}"
+            f"{' with one label' * (count > 1)}. Record more, raise"
             " config.data.split.validation or block_seconds, or choose by single frames with"
             f" --config.best_by={name}:natural"
         )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jaxdrive.errors import UserError
 from jaxdrive.training import windowed
 
 RATE = 20
@@ -150,3 +151,22 @@ def test_what_is_logged_says_the_same_as_what_was_measured(count):
     line = json.loads(json.dumps({"step": 3, **windowed.logged("steering", found)}))
     assert windowed.ratio_text(windowed.from_logged("steering", line)) == windowed.ratio_text(found)
     assert windowed.from_logged("brake", line) is None
+
+
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [([0.0] * 10, "have 0 windows"), ([0.5] * 100, "have 5 windows with one label"), (None, None)],
+)
+def test_a_recording_whose_windows_cannot_choose_a_checkpoint_is_refused(label, told):
+    labels = np.sin(np.arange(100)) if label is None else np.array(label)
+    dataset = recording(np.arange(len(labels)) / RATE / (10 if len(labels) < 20 else 1))
+    dataset.labels = {"steering": labels}
+    heads = {"steering": types.SimpleNamespace(label="steering", mirror=-1.0)}
+    ids = np.arange(len(labels))
+    for best_by in ("natural", "steering:natural"):
+        windowed.check_windows(best_by, heads, dataset, ids)
+    if told is None:
+        windowed.check_windows("steering:windowed", heads, dataset, ids)
+    else:
+        with pytest.raises(UserError, match=told):
+            windowed.check_windows("steering:windowed", heads, dataset, ids)
