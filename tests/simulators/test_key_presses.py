@@ -5,7 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdrive.simulators.key_presses import PRESS_ABOVE, RAMP, TOP, KeyPresses, with_key_presses
@@ -20,6 +20,7 @@ def press(wanted, frame_seconds=0.04):
     return np.array([presses.step(steering) for steering in wanted])
 
 
+@settings(deadline=None)
 @given(wanted=WANTED, frame_seconds=FRAME_SECONDS)
 def test_what_is_owed_stays_bounded_however_long_the_drive(wanted, frame_seconds):
     wanted = np.resize(wanted, 3000)
@@ -29,6 +30,7 @@ def test_what_is_owed_stays_bounded_however_long_the_drive(wanted, frame_seconds
     assert np.all(np.abs(owed) <= PRESS_ABOVE + frames * 2 * TOP * frame_seconds)
 
 
+@settings(deadline=None)
 @given(wanted=WANTED, frame_seconds=FRAME_SECONDS)
 def test_presses_stay_within_full_lock_follow_the_ramp_and_mirror(wanted, frame_seconds):
     levels = press(wanted, frame_seconds)
@@ -38,11 +40,13 @@ def test_presses_stay_within_full_lock_follow_the_ramp_and_mirror(wanted, frame_
     np.testing.assert_array_equal(press(np.negative(wanted), frame_seconds), -levels)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-0.02, 0.02), max_size=30))
 def test_a_straight_needs_no_key(wanted):
     assert not press(wanted).any()
 
 
+@settings(deadline=None)
 @given(st.floats(0.02, 0.3), st.sampled_from([-1.0, 1.0]))
 def test_a_bend_is_driven_by_short_presses_of_one_key_with_nothing_between(sharpness, side):
     levels = press(np.full(500, side * sharpness))
