@@ -7,13 +7,8 @@ Steering is exactly 0 in two of three recorded frames, bends included, and a pre
 three frames; only the mean over a moment says how sharp the bend is.
 
 Expected, on 2 CPU cores: about 4 minutes, a mean score of 906 to 910 over 20 unseen tracks with 16
-<<<<<<< HEAD
 or 17 laps finished. The same presses learned as they are recorded score 533, with 2 laps:
 --config.heads.steering.smooth_seconds=0.
-=======
-or 17 laps finished; with --config.heads.steering.smooth_seconds=0, 533 and 2 laps. Held-out skill
-of steering is only about 0.36: it is measured against the presses as recorded.
->>>>>>> w-keys
 """
 
 from ml_collections import ConfigDict
