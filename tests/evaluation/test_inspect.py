@@ -190,7 +190,7 @@ def test_views_are_what_is_counted_where_they_are_drawn(small):
     )
     zeros = 14 * int((small.labels["throttle"][small.dataset.ids("train")] == 0).sum())
     rows = [line.split() for line in lines]
-    (row,) = [cells for cells in rows[-7:] if cells[:2] == ["exactly", "0"]]
+    (row,) = [cells for cells in rows[-8:] if cells[:2] == ["exactly", "0"]]
     assert row[2] == str(zeros)
     assert parts.steps_per_epoch(config, small.dataset) == 41 * 14 / BATCH
 
@@ -309,7 +309,7 @@ def test_pictures_lie_beside_the_dataset_and_replace_older_ones(small):
     assert count == 4
     table = [line.split() for line in lines]
     zeros = int((small.labels["throttle"][small.dataset.ids("train")] == 0).sum())
-    (row,) = [cells for cells in table[-7:] if cells[:2] == ["exactly", "0"]]
+    (row,) = [cells for cells in table[-8:] if cells[:2] == ["exactly", "0"]]
     assert row[2:7] == [str(zeros), f"{100 * zeros / 41:.1f}", "%", "25.0", "%"]
     assert row[-2:] == ["25.0", "%"]
 
