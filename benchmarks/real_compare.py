@@ -15,11 +15,9 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-import numpy as np
-from scipy import stats
-
 from benchmarks import real_results
 from benchmarks.real_results import SHIPPED, Line
+from jaxdrive.evaluation.fold_summary import mean_interval
 
 # In the order of the table.
 TITLES = {
@@ -30,7 +28,6 @@ TITLES = {
     "keras_capped": "Keras, capped bins",
     "straight_on": "straight on",
 }
-_CONFIDENCE = 0.9
 _NONE = "unknown"
 Value = Callable[[Line], float | None]
 
@@ -102,15 +99,11 @@ def pooled(lines: Sequence[Line]) -> float:
 
 def difference(ours: Mapping[int, float], peer: Mapping[int, float]) -> Difference | None:
     """Ours minus a peer, over the folds that both have; None where they share none."""
-    values = [ours[fold] - peer[fold] for fold in ours if fold in peer]
-    if not values:
+    found = mean_interval(ours[fold] - peer[fold] for fold in ours if fold in peer)
+    if not found["folds"]:
         return None
-    mean, count = statistics.mean(values), len(values)
-    if count < 2:
-        return Difference(mean, None, None, count)
-    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, count - 1))
-    half = quantile * float(np.std(values, ddof=1)) / math.sqrt(count)
-    return Difference(mean, mean - half, mean + half, count)
+    low, high = found["interval"] or (None, None)
+    return Difference(found["mean"], low, high, found["folds"])
 
 
 def tables(lines: Sequence[Line]) -> list[str]:

@@ -82,8 +82,8 @@ def _draws(config: ConfigDict) -> None:
     # Of v2 and v3: how equally bins are drawn, from 0, frames as recorded, to 1, equally: a bin
     # of n frames is drawn as often as n^(1 - balance_power) says.
     config.balance_power = 1.0
-    # Of v2 and v3: n is smoothed by a Gaussian over the bins around, of this standard deviation in
-    # the label's unit, since images of near labels are alike. 0 = as counted.
+    # Of v2 and v3: n is smoothed over the neighbouring bins by a Gaussian with this standard
+    # deviation in the label's unit, since images of similar labels are similar. 0 = no smoothing.
     config.balance_smoothing = 0.0
     # Of v2 and v3: no frame is drawn more than so many times as often as an average one. 0 = no
     # limit.
@@ -109,10 +109,10 @@ def _heads() -> ConfigDict:
         # "regression" says the target, "classification" how likely each bin is.
         "kind": "regression",
         # What a regression minimises: "squared", "absolute" or "huber" error, which grows linearly
-        # above delta; or "balanced_squared" error, by which it learns from frames drawn in any way,
-        # such as balance "none", what it would from equally frequent labels: noise is the standard
-        # deviation of what images do not say. Delta and noise are in the target's range. A
-        # classification minimises cross-entropy.
+        # above delta; or "balanced_squared" error. With that one it learns from frames drawn in any
+        # way, such as balance "none", what it would learn if all labels were equally frequent;
+        # noise is the standard deviation of what images do not say. Delta and noise are in the
+        # target's range. A classification minimises cross-entropy.
         "loss": "squared",
         "delta": 0.1,
         "noise": 0.1,
@@ -253,8 +253,8 @@ def _data() -> ConfigDict:
     # Standard deviation of the noise on the expert's steering while it records, as a share of full
     # lock; labels stay the expert's.
     data.noise = 0.2
-    # Records made-up key presses in place of the expert's steering: the same on average, but
-    # exactly 0 in most frames, as from a driver at a keyboard. The car drives as it does without.
+    # Records made-up key presses instead of the expert's steering: the same on average, but exactly
+    # 0 in most frames, as of a driver at a keyboard. Only the labels change: the expert drives.
     data.key_presses = False
     # Simulator steps (1/50 s) for which an action is held; one frame is kept for each.
     data.action_repeat = 2

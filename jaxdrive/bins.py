@@ -35,9 +35,9 @@ class Bins:
                 "bins need at least two ascending edges, so that they neither overlap nor leave"
                 f" gaps, found {self.edges}{''.join(wrong[:1])}"
             )
-        strangers = set(self.atoms) - set(self.edges)
-        if strangers:
-            raise UserError(f"bins: the exact values {sorted(strangers)} are not among the edges")
+        unknown = set(self.atoms) - set(self.edges)
+        if unknown:
+            raise UserError(f"bins: the exact values {sorted(unknown)} are not among the edges")
 
     @property
     def spans(self) -> tuple[tuple[float, float], ...]:

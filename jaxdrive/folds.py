@@ -150,9 +150,9 @@ def _step_reached(config: Mapping[str, Any], workdir: epath.Path, names: Sequenc
     # The dataset is the same by its name, wherever it lies.
     changes = {name: both for name, both in changes.items() if not name.startswith("data.")}
     if changes:
-        told = "\n".join(f"  {name}: {a!r} there, {b!r} now" for name, (a, b) in changes.items())
+        text = workdirs.changes_text(changes)
         raise UserError(
-            f"{workdir} holds a run of other settings, so the folds could not be compared:\n{told}"
+            f"{workdir} holds a run of other settings, so the folds could not be compared:\n{text}"
             "\nUse the same settings to go on with these folds, or another --workdir for new ones"
         )
     return step

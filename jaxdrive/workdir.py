@@ -224,12 +224,16 @@ def check_same_run(
             f" --config.data.prepared={folder}; else use another --workdir for a new run"
         )
     if fixed:
-        told = "\n".join(f"  {name}: {a!r} there, {b!r} now" for name, (a, b) in fixed.items())
         raise UserError(
-            f"{workdir} holds a run of another network or other data:\n{told}\nUse the same"
-            " settings to go on with it, or another --workdir for a new run"
+            f"{workdir} holds a run of another network or other data:\n{changes_text(fixed)}\nUse"
+            " the same settings to go on with it, or another --workdir for a new run"
         )
     return changes
+
+
+def changes_text(changes: Mapping[str, tuple[Any, Any]]) -> str:
+    """Settings that differ, a line each: by field, the run's value and the one that is given."""
+    return "\n".join(f"  {name}: {a!r} there, {b!r} now" for name, (a, b) in changes.items())
 
 
 def record_changes(

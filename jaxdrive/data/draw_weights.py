@@ -10,7 +10,7 @@ Smoothing (label distribution smoothing: Yang et al., "Delving into deep imbalan
 are alike, so a bin of few frames beside a bin of many is not as rare as its count says. A record
 gets a share in proportion to m^-p, m being the mean of all bins' counts under a Gaussian around the
 bin's centre, up to a factor. An exact value takes part as any bin does, at its own value: the road
-at exactly 0 looks like the road at 0.01, whatever hand made the difference.
+at exactly 0 looks like the road at 0.01.
 
 Equal bins ask the network for what the image may not say: a keyboard is pressed for a few frames,
 so the same bend shows 0 and full lock. See docs/decisions.md for what it costs and brings.

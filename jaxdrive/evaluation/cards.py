@@ -19,7 +19,7 @@ class Card:
 
     Attributes:
       name: The head.
-      colour: Its colour in every picture.
+      colour: Its colour in every figure.
       turns: Whether its windowed error is measured.
       title: What the number is.
       value: The number as text; "" where there is none, and the words stand alone.
@@ -79,8 +79,8 @@ def headline(cards: Sequence[Card]) -> tuple[str, str]:
     turning = [one for one in cards if one.turns]
     # One colon is enough for a title.
     words = [(one.name.capitalize(), one.words.replace(": ", ", ", 1)) for one in turning]
-    told = "".join(f". {name}: {text}" for name, text in words)
-    return f"Measured on recorded frames{told}", turning[0].level if turning else "unknown"
+    verdicts = "".join(f". {name}: {text}" for name, text in words)
+    return f"Measured on recorded frames{verdicts}", turning[0].level if turning else "unknown"
 
 
 def remarks(evaluation: Json | None) -> Iterator[str]:

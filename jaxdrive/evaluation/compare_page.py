@@ -216,20 +216,20 @@ def table(result: Json) -> list[str]:
     lines = [f"Beware: {warning}" for warning in result["warnings"]]
     for head in _turning(result):
         title = [f"{head} follows the driver", *_FOLLOWING]
-        lines += ["", *_aligned([title, *_following_rows(result["runs"], head)])]
+        lines += ["", *wording.aligned([title, *_following_rows(result["runs"], head)])]
     for head, about in result["heads"].items():
         lines += [
             "",
             f"{head}: errors of single images in {about['unit']}; balanced = over the bins of"
             f" {about['bins_of']}, each counting alike",
-            *_aligned(_rows_of_head(result["runs"], head)),
+            *wording.aligned(_rows_of_head(result["runs"], head)),
         ]
     lines += ["", *_mae_remarks(result["runs"])]
     about_runs = [[title, *texts] for title, texts in facts(result["runs"])]
-    lines += ["", *_aligned([["run", *names], *about_runs])]
+    lines += ["", *wording.aligned([["run", *names], *about_runs])]
     if result["differences"]:
         rows = [[row["field"], *_short(row["values"])] for row in result["differences"]]
-        lines += ["", *_aligned([["settings that differ", *names], *rows])]
+        lines += ["", *wording.aligned([["settings that differ", *names], *rows])]
     return lines
 
 
@@ -248,12 +248,3 @@ def _rows_of_head(runs: Sequence[Json], head: str) -> Iterator[list[str]]:
             cells += [skill, wording.number(values["mae"]), wording.number(values["rmse"])]
         cells.insert(3, wording.number(run["heads"][head]["constant"]["mae"]))
         yield [run["name"], *cells]
-
-
-def _aligned(rows: Iterator[list[str]] | list[list[str]]) -> list[str]:
-    """Rows of text as columns: the first one to the left, the others to the right."""
-    rows = list(rows)
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows
-    ]

@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtrit
 
+from jaxdrive.evaluation import wording
+
 # Share of the intervals of means.
 CONFIDENCE = 0.9
 _PERCENT = f"{100 * CONFIDENCE:g} %"
@@ -214,7 +216,7 @@ def _head_table(name: str, head: Mapping[str, Any]) -> list[str]:
     if any(value is not None for value in head["seed_spread"].values()):
         add("between seeds, std", lambda key: _text(head["seed_spread"][key], key))
     add("all frames pooled", lambda key: _text(head["pooled"].get(key), key))
-    return _aligned(rows)
+    return wording.aligned(rows)
 
 
 def _head_words(name: str, head: Mapping[str, Any]) -> list[str]:
@@ -249,15 +251,3 @@ def _between(interval: Sequence[float] | None, key: str) -> str:
 
 def _decimals(key: str) -> int:
     return 3 if key.endswith("mae") else 2
-
-
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Names to the left, numbers to the right of their column."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "   ".join(
-            text.rjust(width) if place else text.ljust(width)
-            for place, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]

@@ -6,7 +6,7 @@ verdict.py. Nothing here reads files or knows the page: that is report.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from jaxdrive.logs import plural
@@ -114,3 +114,17 @@ def size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
+
+
+def aligned(rows: Iterable[Sequence[str]]) -> list[str]:
+    """A table as lines of text: the first column to the left, the others to the right.
+
+    Args:
+      rows: Of equally many cells.
+    """
+    rows = list(rows)
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "   ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
+        for row in rows
+    ]

@@ -39,7 +39,7 @@ def with_average(step: _Step, decay: float) -> _Step:
 
         def averaged(old: jax.Array, new: jax.Array) -> jax.Array:
             # Update n keeps min(decay, (1 + n) / (10 + n)), the rule of TensorFlow's num_updates:
-            # the average of a short run spans its last tenth, even where the decay is for a long
+            # the average of a short run spans its last ninth, even where the decay is for a long
             # one. Adam's correction would weigh the first, poor parameters like the latest.
             share = jnp.maximum(1 - decay, 9 / (10 + after.step.astype(new.dtype)))
             return jnp.where(metrics["skipped"], old, old + share * (new - old))

@@ -15,6 +15,7 @@ import numpy as np
 from jaxdrive.data.dataset import Dataset
 from jaxdrive.errors import UserError
 from jaxdrive.heads import Head, best_by_of, controls
+from jaxdrive.logs import plural
 
 WINDOWS = (1.0, 2.0)
 # A longer time without frames ends a window's run: a border of blocks, or a pause.
@@ -211,7 +212,7 @@ def check_windows(
         raise UserError(
             f"config.best_by={best_by!r} cannot choose a checkpoint: it needs windows of"
             f" {WINDOWS[0]:g} s whose labels {heads[name].label!r} differ, and the {len(ids):,}"
-            f" validation frames have {count} window{'s' * (count != 1)}"
+            f" validation frames have {plural(count, 'window')}"
             f"{' with one label' * (count > 1)}. Record more, raise"
             " config.data.split.validation or block_seconds, or choose by single frames with"
             f" --config.best_by={name}:natural"

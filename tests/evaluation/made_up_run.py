@@ -64,14 +64,53 @@ def model_of_a_run():
     }
 
 
-def results_of_a_run():
-    """The JSON files of a whole run, by name; brake's label is constant."""
-    bins = [{"text": text, "low": -1.0, "high": 1.0} for text in BINS]
+BIN_TEXTS = [{"text": text, "low": -1.0, "high": 1.0} for text in BINS]
+
+
+def balance_of_a_run():
     plan = [
         {"frames": n, "planned_share": 0.25 * (n > 0), "repeats_per_pass": 250 / n if n else None}
         for n in FRAMES
     ]
+    bins = [a | b for a, b in zip(BIN_TEXTS, plan, strict=True)]
+    heads = {head: {"label": head, "unit": UNITS[head], "bins": list(bins)} for head in SKILLS}
+    return {"mode": "v2", "heads": heads}
+
+
+def evaluation_of_a_run():
     errors = [{"frames": n, "mae": 0.5 if n else None} for n in FRAMES]
+    steering = {
+        "windows": 118,
+        "stretches": 12,
+        "rmse": 0.0222,
+        "straight_on": 0.0333,
+        "constant": 0.03,
+        "constant_interval": [0.5, 0.8],
+        "r2": 0.7111,
+        "correlation": 0.8222,
+    }
+    return {
+        "step": 1500,
+        "split": "test",
+        "frames": 1432,
+        "images_per_second": 8123.0,
+        "correlation": correlation_of_a_run(),
+        "assumed_rate": None,
+        "windowed": {"steering": [steering | window for window in WINDOWS]},
+        "heads": {
+            head: {
+                "natural": {"mse": 0.0123, "mae": 0.0678, "skill": natural},
+                "constant": {"value": 0.0, "mae": 0.0456, "zeros": 0.94},
+                "balanced": {"mse": 0.0345, "mae": 0.156, "skill": balanced},
+                "bins": [a | b for a, b in zip(BIN_TEXTS, errors, strict=True)],
+            }
+            for head, (natural, balanced) in SKILLS.items()
+        },
+    }
+
+
+def results_of_a_run():
+    """The JSON files of a whole run, by name; brake's label is constant."""
     tracks = [
         {"seed": 70 + i, "score": s, "finished": s > 0, "off_road_share": 0.0125, "steps": 741 + i}
         for i, s in enumerate(SCORES)
@@ -91,50 +130,8 @@ def results_of_a_run():
             ],
         },
         "model": model_of_a_run(),
-        "balance": {
-            "mode": "v2",
-            "heads": {
-                head: {
-                    "label": head,
-                    "unit": UNITS[head],
-                    "bins": [a | b for a, b in zip(bins, plan, strict=True)],
-                }
-                for head in SKILLS
-            },
-        },
-        "evaluation": {
-            "step": 1500,
-            "split": "test",
-            "frames": 1432,
-            "images_per_second": 8123.0,
-            "correlation": correlation_of_a_run(),
-            "assumed_rate": None,
-            "windowed": {
-                "steering": [
-                    {
-                        "windows": 118,
-                        "stretches": 12,
-                        "rmse": 0.0222,
-                        "straight_on": 0.0333,
-                        "constant": 0.03,
-                        "constant_interval": [0.5, 0.8],
-                        "r2": 0.7111,
-                        "correlation": 0.8222,
-                        **window,
-                    }
-                    for window in WINDOWS
-                ]
-            },
-            "heads": {
-                head: {
-                    "natural": {"mse": 0.0123, "mae": 0.0678, "skill": natural},
-                    "constant": {"value": 0.0, "mae": 0.0456, "zeros": 0.94},
-                    "balanced": {"mse": 0.0345, "mae": 0.156, "skill": balanced},
-                    "bins": [a | b for a, b in zip(bins, errors, strict=True)],
-                }
-                for head, (natural, balanced) in SKILLS.items()
-            },
-        },
+        "balance": balance_of_a_run(),
+        "evaluation": evaluation_of_a_run(),
         "drive": {
             "step": 1500,
             "mean": 638.62,

@@ -170,9 +170,9 @@ def _seconds(row: Mapping[str, Any], start: int | None) -> float:
 def _labels(row: Mapping[str, Any]) -> dict[str, float]:
     missing = [name for name in COLUMNS if row[name] is None]
     if missing:
-        found = f"{len(COLUMNS) - len(missing)} instead of {len(COLUMNS)}"
-        told = f"{found}: {', '.join(missing)} missing"
-        raise bad_rows.BadRowError("too few columns", told)
+        count = f"{len(COLUMNS) - len(missing)} instead of {len(COLUMNS)}"
+        found = f"{count}: {', '.join(missing)} missing"
+        raise bad_rows.BadRowError("too few columns", found)
     values = {}
     for name in LABELS:
         try:
