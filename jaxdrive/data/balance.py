@@ -63,6 +63,17 @@ class Balance:
     limit: float = 0.0
     smoothing: float = 0.0
 
+    def __str__(self) -> str:
+        """The mode, with the numbers that are not as usual: "v2 (power 0.5, limit 10)"."""
+        usual = Balance(self.mode)
+        names = ("power", "smoothing", "limit")
+        own = [
+            f"{name} {getattr(self, name):g}"
+            for name in names
+            if getattr(self, name) != getattr(usual, name)
+        ]
+        return f"{self.mode} ({', '.join(own)})" if own else self.mode
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Plan:

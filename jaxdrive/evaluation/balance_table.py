@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxdrive.data.balance import WEIGHTED
+from jaxdrive.data.balance import WEIGHTED, Balance
 from jaxdrive.evaluation import plots, wording
 
 _DOTS_PER_INCH = 120
@@ -21,7 +21,7 @@ def table(report: Mapping[str, Any], drawn: Mapping[str, Sequence[int]] | None) 
       drawn: By head name, draws per bin in the order of the bins; None where nothing was drawn.
     """
     learns = "its own batches" if report["supervise"] == "own" else "all heads' batches"
-    lines = [f"Balance {report['mode']}{_settings(report)}; every head learns from {learns}"]
+    lines = [f"Balance {balance_name(report)}; every head learns from {learns}"]
     things = drawn_things(report)
     if things != "frames":
         lines[0] += "; what is counted and drawn are views, fourteen of every frame"
@@ -65,11 +65,11 @@ def warnings(report: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _settings(report: Mapping[str, Any]) -> str:
-    """The balance's numbers that are not as usual: " (power 0.5, limit 10)"."""
-    usual = {"power": 1.0, "smoothing": 0.0, "limit": 0.0}
-    said = [f"{name} {report[name]:g}" for name, value in usual.items() if report[name] != value]
-    return f" ({', '.join(said)})" if said else ""
+def balance_name(report: Mapping[str, Any]) -> str:
+    """The balance of a balance.json with its numbers: "v2 (power 0.5, limit 10)"."""
+    # One that an earlier version wrote has the mode alone.
+    fields = {name: report[name] for name in ("power", "limit", "smoothing") if name in report}
+    return str(Balance(report["mode"], **fields))
 
 
 def drawn_things(report: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ import jinja2
 from etils import epath
 from matplotlib.figure import Figure
 
-from jaxdrive.evaluation import plots, wording
+from jaxdrive.evaluation import balance_table, plots, wording
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,8 @@ def write(target: epath.Path, template: str, content: Mapping[str, Any]) -> None
         skill=wording.signed,
         percent=wording.percent,
         draws=wording.draws,
-        balance_words=wording.BALANCE_WORDS.__getitem__,
+        balance_name=balance_table.balance_name,
+        balance_words=wording.balance_words,
     )
     text = environment.get_template(template).render(content)
     unfinished = target.with_name(target.name + ".unfinished")

@@ -15,7 +15,7 @@ from jaxdrive.logs import plural
 SOLVED_SCORE = 900.0
 
 # What a way of balancing does, as the end of a sentence.
-BALANCE_WORDS = {
+_BALANCE_WORDS = {
     "none": "nothing is balanced: every frame is drawn alike",
     "v1": "every combination of all labels' coarse parts is drawn alike, and every head learns from"
     " every frame",
@@ -24,6 +24,14 @@ BALANCE_WORDS = {
     " too",
     "v4": "a head draws all parts of its own label alike, inside a part those frames more often"
     " that even out the other labels, and every head learns from every frame",
+}
+
+# The same of v2 and v3 with a power below 1, smoothing or a limit.
+_LESS_EQUALLY = {
+    "v2": "a head draws the parts of its own label more equally than they were recorded, though not"
+    " all alike",
+    "v3": "a head draws the parts of its own label more equally than they were recorded, though not"
+    " all alike, and learns from the other heads' frames too",
 }
 
 NO_SKILL = "constant label, no skill"
@@ -66,6 +74,14 @@ def percent(share: float | None) -> str:
     return ABSENT if share is None else f"{100 * share:.1f} %"
 
 
+def balance_words(balance: Mapping[str, Any]) -> str:
+    """What the balance of a balance.json does, as the end of a sentence."""
+    # Those that an earlier version wrote have none of these.
+    less = balance.get("power", 1) < 1 or balance.get("smoothing") or balance.get("limit")
+    words = _LESS_EQUALLY if less else _BALANCE_WORDS
+    return words[balance["mode"]]
+
+
 def draws(draws: Mapping[str, Any], limit: float, things: str) -> str:
     """How often single frames are drawn, and what a limit did, as a sentence.
 
@@ -82,6 +98,8 @@ def draws(draws: Mapping[str, Any], limit: float, things: str) -> str:
     )
     if not limit:
         return text
+    if not draws["limited"]:
+        return f"{text}. The limit of {limit:g} holds none back"
     before = draws["unlimited"]
     return (
         f"{text}. Without the limit of {limit:g} these were {number(before['repeats'])} times and"

@@ -17,8 +17,9 @@ from clu import parameter_overview
 from etils import epath
 
 from jaxdrive import workdir as workdirs
+from jaxdrive.data.balance import balance_of
 from jaxdrive.heads import learning_text
-from jaxdrive.logs import logger
+from jaxdrive.logs import logger, plural
 from jaxdrive.models.weights import Chosen
 from jaxdrive.training import checkpoint, loop, writers
 from jaxdrive.training.initial import with_initial
@@ -177,10 +178,10 @@ def announce(trainer: Trainer, config: Mapping[str, Any]) -> None:
         logger.warning("%s", warning)
     logger.info("Frames: %s (%.0f MB in %s)", dataset.counts(), dataset.size / 1e6, dataset.path)
     logger.info(
-        "Each step: %d heads x %d images, balance %s, views %s, supervise %s, %s, %s",
-        len(trainer.plans),
+        "Each step: %s x %d images, balance %s, views %s, supervise %s, %s, %s",
+        plural(len(trainer.plans), "head"),
         config["batch_size"],
-        config["balance"],
+        balance_of(config),
         config["views"],
         supervise_of(config),
         config["partition"],

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxdrive.bins import Bins
-from jaxdrive.data.balance import MODES, Balance, make_plans, resolve_supervise
+from jaxdrive.data.balance import MODES, WEIGHTED, Balance, make_plans, resolve_supervise
 from jaxdrive.data.balance_report import evenness, report
-from jaxdrive.evaluation.balance_table import draw_lines, table, warnings
+from jaxdrive.evaluation.balance_table import balance_name, draw_lines, table, warnings
+from jaxdrive.evaluation.wording import balance_words
 from jaxdrive.heads import Head
 
 HEADS = {
@@ -127,11 +128,26 @@ def test_what_a_limit_did_is_told():
     assert not warnings(limited)
 
     # A limit that is never reached takes nothing away.
-    idle = report_of(labels, Balance("v2", limit=300))["heads"]["steering"]["draws"]
-    assert (idle["limited"], idle["moved"]) == (0, 0)
+    idle = report_of(labels, Balance("v2", limit=300))
+    draws = idle["heads"]["steering"]["draws"]
+    assert (draws["limited"], draws["moved"]) == (0, 0)
+    assert draw_lines(idle)[0].endswith("of the draws. The limit of 300 holds none back")
     assert not draw_lines(report_of(labels, Balance("none")))
     assert not warnings(report_of(labels, Balance("none")))
     # 49 times as often is still without a warning.
     assert not warnings(report_of([0.0] * 97 + [0.1], Balance("v2")))
     (other,) = warnings(report_of(labels, Balance("v1")))
     assert "with --config.balance=v2 or v3" in other
+
+
+def test_unequal_bins_are_not_said_to_be_equal():
+    for mode in WEIGHTED:
+        said = balance_words(report_of([0.0] * 9 + [0.1], Balance(mode)))
+        assert "draws all parts of its own label alike" in said
+        for less in ({"power": 0.5}, {"limit": 3.0}, {"smoothing": 0.2}):
+            said = balance_words(report_of([0.0] * 9 + [0.1], Balance(mode, **less)))
+            assert "though not all alike" in said
+            assert ("the other heads' frames" in said) == (mode == "v3")
+    # As an earlier version wrote it.
+    assert "draws all parts" in balance_words({"mode": "v2"})
+    assert balance_name({"mode": "v2"}) == "v2"
