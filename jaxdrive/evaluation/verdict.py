@@ -23,8 +23,8 @@ TOO_FEW = "not settled: too few stretches for an interval"
 INCLUDES_1 = "not settled: the interval includes 1"
 
 WHY_WINDOWS = (
-    "A driver at a keyboard steers in short presses, so the label of a single image says little. The"
-    " windowed error compares means over windows of time, which say how the heading changed. It is"
+    "A driver at a keyboard steers in short presses, so the label of a single image says little."
+    " The windowed error compares means over windows of time, which say how the heading changed. It is"
     " given as a multiple of the error of driving straight on (always 0): below 1 is better."
 )
 WHY_INTERVALS = (
