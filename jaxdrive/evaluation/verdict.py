@@ -24,8 +24,8 @@ INCLUDES_1 = "not settled: the interval includes 1"
 
 WHY_WINDOWS = (
     "A driver at a keyboard steers in short presses, so the label of a single image says little."
-    " The windowed error compares means over windows of time, which say how the heading changed. It is"
-    " given as a multiple of the error of driving straight on (always 0): below 1 is better."
+    " The windowed error compares means over windows of time, which say how the heading changed."
+    " It is given as a multiple of the error of driving straight on (always 0): below 1 is better."
 )
 WHY_INTERVALS = (
     f"The 90 % interval says how far a ratio holds for other stretches of {windowed.STRETCH:g} s"
